@@ -1,0 +1,1 @@
+"""The monitoring plane: pair scoring, drift, alerts and retraining."""

@@ -1,0 +1,1 @@
+"""The serving plane: gateway, engines, the judgement of rollouts and its controller."""
