@@ -11,6 +11,20 @@ from tidegate.domain.routing import Role
 
 ArmOutcome = Literal["ok", "error", "timeout", "invalid"]
 
+_LOWEST_BOUND_SECONDS = 0.001
+_HIGHEST_BOUND_SECONDS = 120.0
+_BOUND_STEPS = 64
+BOUNDS: tuple[float, ...] = tuple(
+    round(_LOWEST_BOUND_SECONDS * (_HIGHEST_BOUND_SECONDS / _LOWEST_BOUND_SECONDS) ** (step / _BOUND_STEPS), 6)
+    for step in range(_BOUND_STEPS + 1)
+)
+"""Upper bounds of the latency buckets in seconds: 65, log-spaced from 1 ms to 120 s, each 1.2 times the one before.
+
+A value is within a factor of sqrt(1.2) (9.6%) of the geometric middle of its bucket, so a quantile read from counts is
+too. One more bucket, the last, counts what is above 120 s: a histogram has `len(BOUNDS) + 1` counts.
+"""
+BUCKETS = len(BOUNDS) + 1
+
 
 class ArmAnswer(Contract):
     """What one arm said to a mirrored first turn."""
@@ -56,8 +70,10 @@ class PairEvent(Contract):
 class ArmWindow(Contract):
     """Counts of user-visible requests of one arm in one time block, as one gateway saw them.
 
-    Latency is kept as counts per bucket of `serving.gateway.histogram.BOUNDS` (seconds, upper bounds; one more bucket
-    for what is above the last), so that windows of several gateways add up.
+    Latency is kept as counts per bucket of `BOUNDS`, so that windows of several gateways, and several rows of one
+    gateway for the same block, add up. Only good answers have a latency, and only streamed ones a time to first token.
+    A request counts as an error of the arm when its *first* attempt failed, whether or not a retry then saved the user:
+    otherwise the stable arm's retries would make it look healthier than the candidate through the same engine fault.
     """
 
     deployment: str
