@@ -1,0 +1,319 @@
+"""Settings: one typed object for every process, from the environment, `<home>/platform.json` and defaults.
+
+Sources, highest first:
+
+1. environment variables: `TIDEGATE_<FIELD>`, nested groups with two underscores (`TIDEGATE_DRIFT__WINDOW_SECONDS`);
+2. `<home>/platform.json`: a flat object `{field: value}` that `tidegate up` writes with the ports it found. Keys that
+   are not settings are left to their readers (for example `processes`);
+3. defaults. The profile `local` fills every address with a loopback one under `home`; the profile `cluster` fills
+   none: what is missing there is an error that names the variable.
+
+A process therefore needs nothing but `TIDEGATE_HOME`. Secrets are files under `<home>/secrets` (mode 0600); a setting
+holds a secret's path, never its value, and `platform.json` holds neither.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationError
+from pydantic import model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from tidegate.errors import InvalidInput
+
+PREFIX = "TIDEGATE_"
+PLATFORM_FILE = "platform.json"
+Profile = Literal["local", "cluster"]
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Intervals(_Group):
+    """How often the processes look, in seconds."""
+
+    routing_poll: PositiveFloat = Field(default=0.2, description="gateway: looks for a new routing epoch (s)")
+    registry_poll: PositiveFloat = Field(default=2.0, description="controller: looks at the registry's aliases (s)")
+    controller_tick: PositiveFloat = Field(default=0.5, description="controller: judges every rollout (s)")
+    scorer_tick: PositiveFloat = Field(default=0.5, description="scorer: takes the next unscored pairs (s)")
+    dispatcher_tick: PositiveFloat = Field(default=0.5, description="retraining dispatcher: looks for requests (s)")
+    lease_ttl: PositiveFloat = Field(default=10.0, description="a lease that is not renewed for so long is free (s)")
+    ack_fresh: PositiveFloat = Field(
+        default=10.0, description="a gateway that has not acknowledged for so long is not counted as ready (s)"
+    )
+
+
+class Limits(_Group):
+    """What one request may cost."""
+
+    max_body_bytes: PositiveInt = Field(default=1 << 20, description="largest request body (bytes)")
+    timeout_seconds: PositiveFloat = Field(default=60.0, description="longest wait for an engine's answer (s)")
+    max_concurrency: PositiveInt = Field(default=64, description="requests in flight per gateway; more answer 429")
+
+
+class InferenceLogSettings(_Group):
+    """The Parquet log of served requests."""
+
+    uri: str = Field(default="", description="folder of the log; local default <home>/inference-log")
+    flush_rows: PositiveInt = Field(default=256, description="write a file when so many rows wait")
+    flush_seconds: PositiveFloat = Field(default=2.0, description="write what waits at least so often (s)")
+    max_buffer_rows: PositiveInt = Field(
+        default=10_000, description="rows kept when the store is slow; beyond it the oldest are dropped and counted"
+    )
+
+
+class DriftSettings(_Group):
+    """The window that a drift check compares with the version's reference."""
+
+    window_seconds: PositiveFloat = Field(default=3600.0, description="length of the window that ends now (s)")
+    min_rows: PositiveInt = Field(default=60, description="fewer rows give the verdict too_few_rows")
+    max_rows: PositiveInt = Field(default=5000, description="rows above this are sampled, seeded")
+    share_threshold: float = Field(
+        default=0.3, gt=0.0, le=1.0, description="share of drifted columns that makes the verdict drift"
+    )
+
+
+class RetrainingSettings(_Group):
+    """When a drift alert may start a retraining."""
+
+    cooldown_seconds: NonNegativeFloat = Field(
+        default=3600.0, description="after a retraining of a model ended, no other starts for so long (s)"
+    )
+    max_attempts: PositiveInt = Field(default=2, description="runs per request before it is failed for good")
+
+
+class TrainingSettings(_Group):
+    """Defaults of a training run that belong to the machine, not to the model."""
+
+    price_per_hour: NonNegativeFloat = Field(
+        default=0.0, description="price of one worker for one hour, in the currency of your choice"
+    )
+    threads: PositiveInt | None = Field(default=None, description="CPU threads of a worker; unset: all cores")
+
+
+# The addresses that the local profile fills. `tidegate up` replaces the ports by free ones in platform.json.
+_LOCAL_ADDRESSES: dict[str, str] = {
+    "mlflow_uri": "http://127.0.0.1:5500",
+    "ray_address": "127.0.0.1:6390",
+    "ray_dashboard_url": "http://127.0.0.1:8270",
+    "engine_url": "http://127.0.0.1:8100",
+    "gateway_url": "http://127.0.0.1:8080",
+    "receiver_url": "http://127.0.0.1:8085",
+}
+# Paths below home that every profile may default: they name secrets that a cluster mounts where it likes.
+_HOME_PATHS: dict[str, str] = {
+    "attestation_key_path": "secrets/attestation.key",
+    "api_keys_path": "secrets/api-keys.yaml",
+    "ray_token_path": "secrets/ray.token",
+    "receiver_token_path": "secrets/receiver.token",
+    "feast_repo": "feast",
+}
+_CLUSTER_REQUIRED = ("database_url", "artifacts_uri", "inference_log", *_LOCAL_ADDRESSES)
+
+
+class Settings(BaseSettings):
+    """Everything a process of tidegate is told from outside. Build it with `load_settings`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", env_ignore_empty=True, frozen=True, extra="ignore"
+    )
+
+    profile: Profile = Field(default="local", description="which adapters implement the ports: local or cluster")
+    home: Path = Field(
+        default_factory=lambda: platformdirs.user_state_path("tidegate", appauthor=False),
+        description="state folder: database, logs, secrets, artifacts, platform.json",
+    )
+    cache: Path = Field(
+        default_factory=lambda: platformdirs.user_cache_path("tidegate", appauthor=False),
+        description="what can be made again: converted base models, downloads",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="least severe log line")
+
+    database_url: str = Field(
+        default="", repr=False, description="SQLAlchemy URL (can hold a password); local default <home>/tidegate.db"
+    )
+    artifacts_uri: str = Field(default="", description="folder of pipeline artifacts; local default <home>/artifacts")
+
+    mlflow_uri: str = Field(default="", description="MLflow tracking and registry server")
+    ray_address: str = Field(default="", description="Ray GCS, host:port")
+    ray_dashboard_url: str = Field(default="", description="Ray dashboard and jobs REST API")
+    ray_token_path: Path = Field(default=Path(), description="file with Ray's authentication token")
+    engine_url: str = Field(default="", description="base URL of the engines' OpenAI API (Ray Serve), without /v1")
+    feast_repo: Path = Field(default=Path(), description="folder with feature_store.yaml; default <home>/feast")
+
+    gateway_url: str = Field(default="", description="where clients reach the gateway")
+    gateway_host: str = Field(default="127.0.0.1", description="address that the gateway binds")
+    gateway_port: int = Field(default=8080, ge=0, le=65535, description="port that the gateway binds")
+    receiver_url: str = Field(default="", description="where Alertmanager reaches the alert receiver")
+    receiver_host: str = Field(default="127.0.0.1", description="address that the receiver binds")
+    receiver_port: int = Field(default=8085, ge=0, le=65535, description="port that the receiver binds")
+    receiver_token_path: Path = Field(default=Path(), description="file with the receiver's bearer token")
+
+    attestation_key_path: Path = Field(default=Path(), description="file with the key that signs evaluation reports")
+    api_keys_path: Path = Field(default=Path(), description="YAML with the gateway's API keys, hashed")
+
+    intervals: Intervals = Field(default=Intervals(), description="poll and tick intervals")
+    limits: Limits = Field(default=Limits(), description="limits of one request")
+    inference_log: InferenceLogSettings = Field(default=InferenceLogSettings(), description="log of served requests")
+    drift: DriftSettings = Field(default=DriftSettings(), description="drift window")
+    retraining: RetrainingSettings = Field(default=RetrainingSettings(), description="cooldown and attempts")
+    training: TrainingSettings = Field(default=TrainingSettings(), description="price and threads of a worker")
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the processes' log files."""
+        return self.home / "logs"
+
+    @property
+    def secrets(self) -> Path:
+        """Folder of the secrets; its files have mode 0600."""
+        return self.home / "secrets"
+
+    @property
+    def platform_file(self) -> Path:
+        """The file that `tidegate up` writes with what it found."""
+        return self.home / PLATFORM_FILE
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        values = _home_defaults(self)
+        if self.profile == "local":
+            values |= _local_defaults(self)
+        else:
+            missing = _missing_on_cluster(self)
+            if missing:
+                raise ValueError(f"profile 'cluster' needs {', '.join(missing)}; it takes no local default for them")
+        for name, value in values.items():
+            object.__setattr__(self, name, value)  # frozen for readers; completed once, here
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        del dotenv_settings, file_secret_settings  # one way to configure, and no file found by chance
+        return init_settings, env_settings, _PlatformFile(settings_cls, init_settings, env_settings)
+
+
+class _PlatformFile(PydanticBaseSettingsSource):
+    """`<home>/platform.json`, where `home` comes from the sources above it."""
+
+    def __init__(self, settings_cls: type[BaseSettings], *above: PydanticBaseSettingsSource) -> None:
+        super().__init__(settings_cls)
+        self._above = above
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        raise NotImplementedError  # pydantic-settings asks __call__ only
+
+    def __call__(self) -> dict[str, Any]:
+        home = next((value["home"] for source in self._above if (value := source()).get("home")), None)
+        folder = Path(home) if home else platformdirs.user_state_path("tidegate", appauthor=False)
+        values = read_platform_file(folder)
+        return {name: value for name, value in values.items() if name in self.settings_cls.model_fields}
+
+
+def load_settings(home: Path | None = None) -> Settings:
+    """The settings of this process.
+
+    Args:
+        home: state folder; wins over `TIDEGATE_HOME`.
+
+    Raises:
+        InvalidInput: a value is malformed or, on a cluster, missing. The message names the variable.
+    """
+    try:
+        return Settings() if home is None else Settings(home=home.expanduser().absolute())
+    except ValidationError as error:
+        raise _explained(error) from None
+
+
+def read_platform_file(home: Path) -> dict[str, Any]:
+    """The content of `<home>/platform.json`; empty when there is no such file.
+
+    Raises:
+        InvalidInput: the file is not a JSON object.
+    """
+    path = home / PLATFORM_FILE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise InvalidInput(
+            f"{path} cannot be read as JSON: {error}", next_step="Run 'tidegate down', then 'tidegate up' writes it anew."
+        ) from None
+    if not isinstance(values, dict):
+        raise InvalidInput(
+            f"{path} holds a {type(values).__name__}, not an object",
+            next_step="Run 'tidegate down', then 'tidegate up' writes it anew.",
+        )
+    return values
+
+
+def write_platform_file(home: Path, values: dict[str, Any]) -> None:
+    """Replaces `<home>/platform.json` atomically: a reader sees the old content or the new one."""
+    home.mkdir(parents=True, exist_ok=True)
+    path = home / PLATFORM_FILE
+    part = path.with_name(f"{PLATFORM_FILE}.{os.getpid()}.part")
+    part.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+def variable(field: str) -> str:
+    """The environment variable of a field: 'drift.window_seconds' is TIDEGATE_DRIFT__WINDOW_SECONDS."""
+    return PREFIX + field.replace(".", "__").upper()
+
+
+def _home_defaults(settings: Settings) -> dict[str, Any]:
+    home, cache = settings.home.expanduser().absolute(), settings.cache.expanduser().absolute()
+    values: dict[str, Any] = {"home": home, "cache": cache}
+    for name, below in _HOME_PATHS.items():
+        given: Path = getattr(settings, name)
+        values[name] = home / below if given == Path() else given.expanduser().absolute()
+    return values
+
+
+def _local_defaults(settings: Settings) -> dict[str, Any]:
+    home = settings.home.expanduser().absolute()
+    values: dict[str, Any] = {name: url for name, url in _LOCAL_ADDRESSES.items() if not getattr(settings, name)}
+    # A port given without its URL decides the URL: the two must not disagree.
+    for part in ("gateway", "receiver"):
+        if f"{part}_url" in values:
+            values[f"{part}_url"] = f"http://127.0.0.1:{getattr(settings, f'{part}_port')}"
+    values["database_url"] = settings.database_url or f"sqlite:///{home / 'tidegate.db'}"
+    values["artifacts_uri"] = settings.artifacts_uri or str(home / "artifacts")
+    log = settings.inference_log
+    values["inference_log"] = log.model_copy(update={"uri": log.uri or str(home / "inference-log")})
+    return values
+
+
+def _missing_on_cluster(settings: Settings) -> list[str]:
+    missing = []
+    for name in _CLUSTER_REQUIRED:
+        field = f"{name}.uri" if name == "inference_log" else name
+        if not (settings.inference_log.uri if name == "inference_log" else getattr(settings, name)):
+            missing.append(variable(field))
+    return missing
+
+
+def _explained(error: ValidationError) -> InvalidInput:
+    lines = []
+    for item in error.errors():
+        field = ".".join(str(part) for part in item["loc"])
+        message = item["msg"].removeprefix("Value error, ")
+        lines.append(f"{variable(field)}={item['input']!r}: {message}" if field else message)
+    return InvalidInput(
+        "the settings cannot be used: " + "; ".join(lines),
+        next_step=f"Correct the environment variable, or the same field in <home>/{PLATFORM_FILE}.",
+    )
