@@ -23,7 +23,6 @@ from tidegate.adapters.base_model_files import (
     exclusive,
     is_model_file,
     model_files,
-    model_files,
 )
 from tidegate.adapters.gguf_conversion import CONVERSION, convert_gguf
 from tidegate.domain.training import BaseModelRef
