@@ -1,0 +1,115 @@
+"""The parts of the embedded platform: what each is started with and how it says that it is ready."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import httpx
+
+from tidegate.adapters.mlflow_server import mlflow_server_command
+from tidegate.adapters.ray_head import RayPorts, ray_head_command
+from tidegate.local.process import Part
+from tidegate.settings import Settings
+
+_PROBE_SECONDS = 2.0
+HEAVY_IMPORT_SECONDS = 240.0
+"""How long a part may take to import its libraries while two cores carry all the others too."""
+
+PORT_NAMES = ("mlflow", "engine", "gateway", "receiver", *(f"ray_{name}" for name in RayPorts.names()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartInfo:
+    """What a part is for, for `status` and the README's table."""
+
+    name: str
+    purpose: str
+    setting: str | None = None
+
+
+PARTS = (
+    PartInfo(name="mlflow", purpose="tracking and model registry", setting="mlflow_uri"),
+    PartInfo(name="ray", purpose="compute for steps, Ray Serve for the engines", setting="ray_dashboard_url"),
+    PartInfo(name="gateway", purpose="the OpenAI API that applications call", setting="gateway_url"),
+    PartInfo(name="controller", purpose="rolls versions out and back"),
+    PartInfo(name="scorer", purpose="scores mirrored pairs"),
+    PartInfo(name="receiver", purpose="takes alerts, starts retraining", setting="receiver_url"),
+)
+
+
+def endpoints(ports: Mapping[str, int]) -> dict[str, object]:
+    """The settings that follow from the ports; written to `platform.json` for every process to read."""
+    return {
+        "mlflow_uri": f"http://127.0.0.1:{ports['mlflow']}",
+        "ray_address": f"127.0.0.1:{ports['ray_gcs']}",
+        "ray_dashboard_url": f"http://127.0.0.1:{ports['ray_dashboard']}",
+        "engine_url": f"http://127.0.0.1:{ports['engine']}",
+        "gateway_url": f"http://127.0.0.1:{ports['gateway']}",
+        "gateway_port": ports["gateway"],
+        "receiver_url": f"http://127.0.0.1:{ports['receiver']}",
+        "receiver_port": ports["receiver"],
+    }
+
+
+def build_parts(settings: Settings, ports: Mapping[str, int]) -> list[Part]:
+    """All parts in starting order: what others need, or what is slow to import, first."""
+    env = {"TIDEGATE_HOME": str(settings.home), "PYTHONUNBUFFERED": "1"}
+    ray_ports = RayPorts(**{name: ports[f"ray_{name}"] for name in RayPorts.names()})
+    ray_argv, ray_env = ray_head_command(settings, ray_ports)
+    mlflow_argv, mlflow_env = mlflow_server_command(settings, ports["mlflow"])
+    return [
+        Part(
+            name="ray",
+            argv=ray_argv,
+            env={**env, **ray_env},
+            ready=_http(f"{settings.ray_dashboard_url}/api/version", lambda: _bearer(settings)),
+            ready_seconds=HEAVY_IMPORT_SECONDS,
+        ),
+        Part(
+            name="mlflow",
+            argv=mlflow_argv,
+            env={**env, **mlflow_env},
+            ready=_http(f"{settings.mlflow_uri}/health"),
+            ready_seconds=HEAVY_IMPORT_SECONDS,
+        ),
+        Part(
+            name="receiver",
+            argv=_module("monitoring.alerts"),
+            env=env,
+            ready=_http(f"{settings.receiver_url}/healthz"),
+        ),
+        Part(name="controller", argv=_module("serving.controller"), env=env, ready=_started),
+        Part(name="scorer", argv=_module("monitoring.scoring"), env=env, ready=_started),
+        Part(
+            name="gateway",
+            argv=_module("serving.gateway"),
+            env=env,
+            ready=_http(f"{settings.gateway_url}/healthz"),
+            ready_seconds=HEAVY_IMPORT_SECONDS,
+        ),
+    ]
+
+
+def _module(name: str) -> list[str]:
+    return [sys.executable, "-m", name]
+
+
+def _started() -> bool:
+    """For parts without an address: they are ready once they run, and their lease shows that they work."""
+    return True
+
+
+def _bearer(settings: Settings) -> dict[str, str]:
+    return {"Authorization": f"Bearer {settings.ray_token_path.read_text().strip()}"}
+
+
+def _http(url: str, headers: Callable[[], dict[str, str]] = dict) -> Callable[[], bool]:
+    def answers() -> bool:
+        try:
+            return httpx.get(url, headers=headers(), timeout=_PROBE_SECONDS, trust_env=False).is_success
+        except (httpx.HTTPError, OSError):
+            return False
+
+    return answers

@@ -1,0 +1,45 @@
+"""Errors on the wire: how an error of tidegate crosses a process, a pod's log or an actor call and is raised again."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tidegate import errors
+from tidegate.errors import TidegateError
+
+ERROR_PREFIX = "tidegate-error "
+"""Starts the one log line by which a failed step tells its runner why (a KFP API shows neither outputs nor errors)."""
+
+_CLASSES = {
+    name: value for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, TidegateError)
+}
+
+
+def error_to_dict(error: TidegateError) -> dict[str, str]:
+    """A JSON form that keeps the class by name."""
+    known = next(cls.__name__ for cls in type(error).__mro__ if cls.__name__ in _CLASSES)
+    return {"class": known, "problem": error.problem, "next_step": error.next_step}
+
+
+def error_from_dict(value: dict[str, Any]) -> TidegateError:
+    """The error again; an unknown class (a newer writer) becomes the base class."""
+    cls = _CLASSES.get(str(value.get("class")), TidegateError)
+    return cls(str(value.get("problem", "unknown error")), next_step=str(value.get("next_step", "")))
+
+
+def error_to_line(error: TidegateError) -> str:
+    """One line for a step's log."""
+    return ERROR_PREFIX + json.dumps(error_to_dict(error), ensure_ascii=False)
+
+
+def error_from_line(line: str) -> TidegateError | None:
+    """The error that a log line carries, or None when it is an ordinary line."""
+    _, found, payload = line.partition(ERROR_PREFIX)
+    if not found:
+        return None
+    try:
+        value = json.loads(payload)
+    except ValueError:
+        return None
+    return error_from_dict(value) if isinstance(value, dict) else None
