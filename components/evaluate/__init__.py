@@ -1,0 +1,1 @@
+"""The step that measures a trained adapter and lets it pass, or not."""

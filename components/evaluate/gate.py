@@ -1,0 +1,215 @@
+"""The quality gate: declared checks on what was measured; every check says its value and its limit in a sentence.
+
+Not one check passes for want of evidence, except where it says so: `not_worse` without a champion, and an
+inconclusive comparison with the champion, which `inconclusive` decides.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
+
+from components.evaluate.metrics import METRICS
+from tidegate.domain.base import Contract, Interval
+from tidegate.domain.evaluation import GateCheck, GateVerdict, Metric, PairedComparison, SliceMetric
+
+
+class MinRows(Contract):
+    """Fewer rows than this decide nothing."""
+
+    check: Literal["min_rows"] = "min_rows"
+    rows: PositiveInt = 40
+
+
+class _Limit(Contract):
+    metric: str
+    limit: float = Field(allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _metric_exists(self) -> _Limit:
+        if self.metric not in METRICS:
+            raise ValueError(f"metric {self.metric!r} is unknown; known are {', '.join(METRICS)}")
+        return self
+
+
+class MinValue(_Limit):
+    """A metric where more is better: the lower end of its interval (`bound`) or the value itself reaches `limit`."""
+
+    check: Literal["min_value"] = "min_value"
+    on: Literal["bound", "value"] = "bound"
+
+
+class MaxValue(_Limit):
+    """A metric where less is better: the upper end of its interval (`bound`) or the value stays within `limit`."""
+
+    check: Literal["max_value"] = "max_value"
+    on: Literal["bound", "value"] = "value"
+
+
+class BeatsBase(Contract):
+    """Better than the untuned base by more than `margin`: the whole interval of the difference lies above it."""
+
+    check: Literal["beats_base"] = "beats_base"
+    margin: NonNegativeFloat = 0.0
+
+
+class NotWorse(Contract):
+    """Not worse than the champion by more than `margin`, judged on the interval of the difference.
+
+    Wholly above -margin passes, wholly below fails. Between the two the rows are too few to tell; `inconclusive` says
+    what then: `estimate` (default) passes when the estimated difference is within the margin, because the canary
+    judges the same question again on live pairs; `fail` and `pass` do what they say.
+    """
+
+    check: Literal["not_worse"] = "not_worse"
+    margin: NonNegativeFloat = 0.05
+    inconclusive: Literal["estimate", "fail", "pass"] = "estimate"
+
+
+class SliceFloor(Contract):
+    """No label with at least `rows` rows falls below `floor` in exact match."""
+
+    check: Literal["slice_floor"] = "slice_floor"
+    floor: float = Field(default=0.3, ge=0.0, le=1.0)
+    rows: PositiveInt = 8
+
+
+Check = Annotated[MinRows | MinValue | MaxValue | BeatsBase | NotWorse | SliceFloor, Field(discriminator="check")]
+
+
+class GateSpec(Contract):
+    """All checks must pass. The defaults suit a classification adapter judged on about 160 rows."""
+
+    checks: tuple[Check, ...] = Field(
+        default=(
+            MinRows(),
+            MinValue(metric="exact_match", limit=0.6),
+            MinValue(metric="macro_f1", limit=0.5),
+            MaxValue(metric="invalid_rate", limit=0.05),
+            BeatsBase(),
+            NotWorse(),
+            SliceFloor(),
+        ),
+        min_length=1,
+    )
+
+
+def judge(
+    spec: GateSpec,
+    *,
+    metrics: Sequence[Metric],
+    slices: Sequence[SliceMetric],
+    comparisons: Sequence[PairedComparison],
+) -> GateVerdict:
+    """The verdict: passed when every check passed, with one sentence a check."""
+    checks = tuple(_judge_one(check, metrics, slices, comparisons) for check in spec.checks)
+    return GateVerdict(passed=all(check.passed for check in checks), checks=checks)
+
+
+def _judge_one(
+    check: Check,
+    metrics: Sequence[Metric],
+    slices: Sequence[SliceMetric],
+    comparisons: Sequence[PairedComparison],
+) -> GateCheck:
+    match check:
+        case MinRows():
+            rows = min((metric.n for metric in metrics), default=0)
+            return GateCheck(
+                name="min_rows",
+                passed=rows >= check.rows,
+                reason=f"{rows} test rows were evaluated, at least {check.rows} are needed",
+            )
+        case MinValue() | MaxValue():
+            return _limit(check, next((metric for metric in metrics if metric.name == check.metric), None))
+        case BeatsBase():
+            return _beats_base(check, next((c for c in comparisons if c.baseline == "base"), None))
+        case NotWorse():
+            return _not_worse(check, next((c for c in comparisons if c.baseline != "base"), None))
+        case SliceFloor():
+            return _slice_floor(check, slices)
+
+
+def _limit(check: MinValue | MaxValue, metric: Metric | None) -> GateCheck:
+    name = f"{check.check}:{check.metric}"
+    if metric is None:
+        return GateCheck(name=name, passed=False, reason=f"{check.metric} was not measured")
+    least = isinstance(check, MinValue)
+    value, what = metric.value, "value"
+    if check.on == "bound":
+        if metric.interval is None:
+            return GateCheck(name=name, passed=False, reason=f"{check.metric} has no interval to take a bound of")
+        value = metric.interval.low if least else metric.interval.high
+        what = f"{'lower' if least else 'upper'} {metric.interval.level:.0%} bound"
+    # Comparisons with NaN are false, so a NaN never passes.
+    passed = value >= check.limit if least else value <= check.limit
+    word = "least" if least else "most"
+    seconds = " s" if metric.unit == "seconds" else ""
+    return GateCheck(
+        name=name,
+        passed=passed,
+        reason=f"{check.metric} has {what} {value:.3f}{seconds} on {metric.n} rows (estimate {metric.value:.3f}), "
+        f"at {word} {check.limit:.3f}{seconds} is wanted",
+    )
+
+
+def _beats_base(check: BeatsBase, comparison: PairedComparison | None) -> GateCheck:
+    if comparison is None:
+        return GateCheck(name="beats_base", passed=False, reason="the untuned base was not evaluated on the same rows")
+    passed = _finite(comparison.interval) and comparison.interval.low > check.margin
+    return GateCheck(
+        name="beats_base",
+        passed=passed,
+        reason=f"{_difference(comparison)}; the whole interval must lie above {check.margin:+.3f}",
+    )
+
+
+def _not_worse(check: NotWorse, comparison: PairedComparison | None) -> GateCheck:
+    if comparison is None:
+        return GateCheck(name="not_worse", passed=True, reason="there is no champion to compare with")
+    limit = -check.margin
+    sentence = _difference(comparison)
+    if not _finite(comparison.interval):
+        return GateCheck(name="not_worse", passed=False, reason=f"{sentence}: not a number decides nothing")
+    if comparison.interval.low > limit:
+        return GateCheck(name="not_worse", passed=True, reason=f"{sentence}, wholly above {limit:+.3f}")
+    if comparison.interval.high < limit:
+        return GateCheck(name="not_worse", passed=False, reason=f"{sentence}, wholly below {limit:+.3f}")
+    passed = check.inconclusive == "pass" or (check.inconclusive == "estimate" and comparison.difference >= limit)
+    decided = "by its estimate" if check.inconclusive == "estimate" else f"by 'inconclusive: {check.inconclusive}'"
+    return GateCheck(
+        name="not_worse",
+        passed=passed,
+        reason=f"{sentence}, which reaches across {limit:+.3f}: {comparison.n} rows are too few to tell, decided "
+        f"{decided} {'for' if passed else 'against'} the candidate",
+    )
+
+
+def _slice_floor(check: SliceFloor, slices: Sequence[SliceMetric]) -> GateCheck:
+    judged = [item for item in slices if item.metric.n >= check.rows]
+    low = [item for item in judged if not item.metric.value >= check.floor]
+    if not low:
+        return GateCheck(
+            name="slice_floor",
+            passed=True,
+            reason=f"{len(judged)} of {len(slices)} labels have at least {check.rows} rows, none is below "
+            f"{check.floor:.3f} in exact match",
+        )
+    names = ", ".join(f"{item.slice} {item.metric.value:.3f} on {item.metric.n} rows" for item in low)
+    return GateCheck(
+        name="slice_floor", passed=False, reason=f"exact match is below the floor {check.floor:.3f} for {names}"
+    )
+
+
+def _difference(comparison: PairedComparison) -> str:
+    return (
+        f"{comparison.metric} differs from {comparison.baseline} by {comparison.difference:+.3f} on {comparison.n} "
+        f"rows, interval [{comparison.interval.low:+.3f}, {comparison.interval.high:+.3f}]"
+    )
+
+
+def _finite(interval: Interval) -> bool:
+    return math.isfinite(interval.low) and math.isfinite(interval.high)

@@ -1,0 +1,275 @@
+"""Evaluates an adapter on the test split, compares it on the same rows, lets the gate decide, and signs the report.
+
+Writes `eval_report.json`, `attestation.json`, `predictions.parquet`, `report.md` and `report.html` to `out_uri`, also
+when the gate fails: the report of a refused adapter is what its author needs. Then `GateFailed` ends the step, unless
+an explicit override was given.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from pydantic import ValidationError
+
+from components.evaluate.gate import judge
+from components.evaluate.inference import Asked, ask, base_key, keep_answers, load_answers, prompts
+from components.evaluate.metrics import Answers, compare, confusion, label_slices, measure
+from components.evaluate.report import to_html, to_markdown
+from components.evaluate.sampling import stratified_sample
+from components.evaluate.spec import Confusion, EvaluateResult, EvaluateSpec
+from tidegate import attestation
+from tidegate.adapters import storage
+from tidegate.clock import Clock, SystemClock
+from tidegate.domain.evaluation import EvalReport, GateOverride
+from tidegate.domain.version import ModelVersion
+from tidegate.errors import ContractBroken, GateFailed, InvalidInput
+from tidegate.ids import digest_bytes
+from tidegate.ports import Progress
+from tidegate.prompt import PromptTemplate
+from tidegate.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from serving.engines.generator import AdapterGenerator
+
+CANDIDATE, CHAMPION = "candidate", "champion"
+
+
+@dataclass(frozen=True)
+class _TestSet:
+    rows: pd.DataFrame
+    digest: str
+    template: PromptTemplate
+
+
+def run(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    """The job: `EvaluateSpec` in, `EvaluateResult` out.
+
+    Raises:
+        GateFailed: a check of the gate failed and no override was given; the reasons are in the problem.
+        InvalidInput, NotFound, ContractBroken: the data, the base, the adapter or the champion cannot be used.
+    """
+    try:
+        spec = EvaluateSpec.model_validate(payload)
+    except ValidationError as error:
+        raise InvalidInput(f"the evaluation's arguments are not valid: {error}", next_step="Correct them.") from None
+    return evaluate(spec, load_settings(), SystemClock(), progress).model_dump(mode="json")
+
+
+def evaluate(spec: EvaluateSpec, settings: Settings, clock: Clock, progress: Progress) -> EvaluateResult:
+    """Asks, measures, judges, signs and writes; see the module."""
+    test = _read_test_set(spec, settings)
+    champion = _champion(spec, settings)
+    progress(f"evaluating {len(test.rows)} rows of {test.rows['label'].nunique()} labels", {"rows": len(test.rows)})
+    candidate, base, best = _ask_all(spec, settings, test, champion, progress)
+
+    answers = _answers(test, candidate, spec.seed)
+    comparisons = [compare(answers, _answers(test, base, spec.seed), name="base")]
+    if champion is not None and best is not None:
+        comparisons.append(compare(answers, _answers(test, best, spec.seed), name=champion.key))
+    metrics, slices = measure(answers), label_slices(answers)
+    verdict = judge(spec.gate, metrics=metrics, slices=slices, comparisons=comparisons)
+    override = None
+    if spec.override is not None and not verdict.passed:
+        override = GateOverride(by=spec.override.by, reason=spec.override.reason, at=clock.now())
+    report = EvalReport(
+        candidate=_adapter_digest(spec, settings),
+        data_digest=test.digest,
+        metrics=metrics,
+        slices=slices,
+        comparisons=tuple(comparisons),
+        gate=verdict,
+        override=override,
+        created_at=clock.now(),
+    )
+    result = _write(spec, settings, clock, report, answers, _predictions(test, answers, base, best))
+    for check in verdict.checks:
+        progress(f"gate {'passed' if check.passed else 'FAILED'}: {check.name}: {check.reason}", {})
+    if override is not None:
+        _record_override(settings, clock, report)
+        progress(f"gate OVERRIDDEN by {override.by}: {override.reason}", {})
+    elif not verdict.passed:
+        raise GateFailed(
+            f"the gate refused the adapter {spec.adapter_uri}: {'; '.join(verdict.reasons)}",
+            next_step=f"Read {result.report_uri}; then train longer, mend the data or, knowingly, give an override.",
+        )
+    return result
+
+
+def _read_test_set(spec: EvaluateSpec, settings: Settings) -> _TestSet:
+    uri = storage.join(spec.data_uri, "test.parquet")
+    content = storage.read_bytes(uri)
+    rows = pd.read_parquet(io.BytesIO(content))
+    missing = [column for column in ("id", "text", "label", "group") if column not in rows.columns]
+    if missing:
+        raise ContractBroken(f"{uri} lacks the columns {', '.join(missing)}", next_step="Run the prepare step again.")
+    template = PromptTemplate.model_validate_json(storage.read_text(storage.join(spec.data_uri, "prompt.json")))
+    if not template.labels:
+        raise InvalidInput(
+            f"the prompt template of {spec.data_uri} has no labels, so no answer could be invalid",
+            next_step="Evaluate a template with a closed set of labels.",
+        )
+    sample = stratified_sample(rows, max_rows=spec.max_rows, seed=spec.seed).reset_index(drop=True)
+    del settings
+    return _TestSet(sample, digest_bytes(content), template)
+
+
+def _champion(spec: EvaluateSpec, settings: Settings) -> ModelVersion | None:
+    if not spec.champion:
+        return None
+    from tidegate.adapters.mlflow_registry import MlflowRegistry  # noqa: PLC0415  only a comparison needs it
+
+    registry = MlflowRegistry(settings.mlflow_uri, cache=settings.cache)
+    name, at, alias = spec.champion.partition("@")
+    if at:
+        return registry.by_alias(name, alias)
+    name, slash, version = spec.champion.rpartition("/")
+    if not slash:
+        raise InvalidInput(
+            f"champion {spec.champion!r} is neither 'name/version' nor 'name@alias'",
+            next_step="Name it like banking-intent/3 or banking-intent@champion.",
+        )
+    return registry.get(name, version)
+
+
+def _ask_all(
+    spec: EvaluateSpec, settings: Settings, test: _TestSet, champion: ModelVersion | None, progress: Progress
+) -> tuple[Asked, Asked, Asked | None]:
+    """Answers of the candidate, of the untuned base (kept ones where there are) and of the champion."""
+    generator = _generator(spec, spec.base.uri, settings)
+    generator.load(CANDIDATE, storage.local_path(spec.adapter_uri, settings.cache))
+    conversations = prompts(test.rows, test.template)
+
+    def told(who: str) -> Any:
+        return lambda done: progress(
+            f"{who}: {done} of {len(conversations)} answers", {"done": done, "of": len(conversations)}
+        )
+
+    candidate = ask(
+        generator, CANDIDATE, conversations, spec.generation, batch_size=spec.batch_size, report=told("candidate")
+    )
+    best = None
+    if champion is not None:
+        other = generator
+        if champion.base.digest != spec.base.digest:
+            other = _generator(spec, champion.base.uri, settings)
+        other.load(CHAMPION, storage.local_path(champion.adapter.uri, settings.cache))
+        best = ask(
+            other,
+            CHAMPION,
+            prompts(test.rows, champion.prompt),
+            champion.generation,
+            batch_size=spec.batch_size,
+            report=told(f"champion {champion.key}"),
+        )
+    key = base_key(spec.base.digest, conversations, spec.generation)
+    kept = load_answers(settings.cache, key)
+    if kept is not None and len(kept) == len(conversations):
+        progress("base: answers taken from the cache", {"done": len(kept), "of": len(kept)})
+        return candidate, Asked(kept, [0.0] * len(kept)), best
+    base = ask(generator, None, conversations, spec.generation, batch_size=spec.batch_size, report=told("base"))
+    keep_answers(settings.cache, key, base.answers)
+    return candidate, base, best
+
+
+def _generator(spec: EvaluateSpec, uri: str, settings: Settings) -> AdapterGenerator:
+    from serving.engines.generator import AdapterGenerator  # noqa: PLC0415  torch takes seconds
+    from tidegate.adapters.base_model import resolve_base_model  # noqa: PLC0415
+
+    base = resolve_base_model(uri, settings.cache)
+    if uri == spec.base.uri and base.ref.digest != spec.base.digest:
+        raise ContractBroken(
+            f"base model {uri} has digest {base.ref.digest}, but the adapter was trained on {spec.base.digest}",
+            next_step="Name the base model that the adapter was trained on.",
+        )
+    return AdapterGenerator(base.folder, max_model_length=spec.max_model_length)
+
+
+def _answers(test: _TestSet, asked: Asked, seed: int) -> Answers:
+    return Answers(
+        labels=test.rows["label"].tolist(),
+        predictions=asked.answers,
+        groups=test.rows["group"].astype(str).tolist(),
+        valid=test.template.labels,
+        seconds=asked.seconds,
+        seed=seed,
+    )
+
+
+def _adapter_digest(spec: EvaluateSpec, settings: Settings) -> str:
+    from serving.engines.adapter_files import adapter_digest  # noqa: PLC0415
+
+    return adapter_digest(storage.local_path(spec.adapter_uri, settings.cache))
+
+
+def _predictions(test: _TestSet, answers: Answers, base: Asked, best: Asked | None) -> pd.DataFrame:
+    """id, text, label, group, the features, prediction, correct, seconds, base_prediction, champion_prediction."""
+    columns = ["id", "text", "label", "group", *(f for f in test.template.features if f in test.rows.columns)]
+    return test.rows[columns].assign(
+        prediction=list(answers.predictions),
+        correct=answers.correct,
+        seconds=list(answers.seconds),
+        base_prediction=base.answers,
+        champion_prediction=best.answers if best is not None else None,
+    )
+
+
+def _write(
+    spec: EvaluateSpec,
+    settings: Settings,
+    clock: Clock,
+    report: EvalReport,
+    answers: Answers,
+    predictions: pd.DataFrame,
+) -> EvaluateResult:
+    key, key_id = _signing_key(settings.attestation_key_path)
+    signed = attestation.sign(report, key, key_id, clock.now())
+    classes, matrix = confusion(answers)
+    table = io.BytesIO()
+    predictions.to_parquet(table, index=False)
+    files = {
+        "predictions.parquet": table.getvalue(),
+        "report.md": to_markdown(report).encode(),
+        "report.html": to_html(report, classes, matrix).encode(),
+        "eval_report.json": report.model_dump_json(indent=2).encode(),
+        "attestation.json": signed.model_dump_json(indent=2).encode(),
+    }
+    for name, content in files.items():
+        storage.write_bytes(storage.join(spec.out_uri, name), content)
+    return EvaluateResult(
+        report_uri=storage.join(spec.out_uri, "eval_report.json"),
+        attestation_uri=storage.join(spec.out_uri, "attestation.json"),
+        predictions_uri=storage.join(spec.out_uri, "predictions.parquet"),
+        report=report,
+        confusion=Confusion(classes=tuple(classes), matrix=tuple(tuple(row) for row in matrix)),
+        markdown=files["report.md"].decode(),
+        html=files["report.html"].decode(),
+    )
+
+
+def _signing_key(path: Path) -> tuple[bytes, str]:
+    key = attestation.load_or_create_key(path)
+    return key, attestation.key_id(key)
+
+
+def _record_override(settings: Settings, clock: Clock, report: EvalReport) -> None:
+    """One ledger entry per refused adapter and report; running the step again adds none for the same report."""
+    from tidegate.db import Database  # noqa: PLC0415  sqlalchemy takes half a second
+    from tidegate.ledger import Ledger  # noqa: PLC0415
+
+    assert report.override is not None  # the caller's condition
+    Ledger(Database.open(settings.database_url, migrate=True), clock).append(
+        "gate.overridden",
+        report.candidate,
+        {
+            "by": report.override.by,
+            "reason": report.override.reason,
+            "failed": list(report.gate.reasons),
+            "data_digest": report.data_digest,
+        },
+        actor=report.override.by,
+    )

@@ -1,0 +1,57 @@
+"""What the evaluation is asked and what it answers: JSON between the pipeline step and the compute."""
+
+from __future__ import annotations
+
+from pydantic import Field, PositiveInt
+
+from components.evaluate.gate import GateSpec
+from tidegate.domain.base import Contract
+from tidegate.domain.evaluation import EvalReport
+from tidegate.domain.training import BaseModelRef
+from tidegate.prompt import GenerationDefaults
+
+
+class Override(Contract):
+    """Who lets a version past a failed gate, and why. Recorded in the report, the ledger and the model card."""
+
+    by: str = Field(min_length=1)
+    reason: str = Field(min_length=1)
+
+
+class EvaluateSpec(Contract):
+    """One evaluation of an adapter on the test split."""
+
+    data_uri: str = Field(description="folder that the features step wrote: test.parquet, prompt.json, manifest.json")
+    adapter_uri: str = Field(description="folder with adapter_config.json and adapter_model.safetensors")
+    base: BaseModelRef
+    generation: GenerationDefaults = GenerationDefaults()
+    champion: str | None = Field(
+        default=None,
+        description="version to compare with, 'name/version'; or 'name@alias', where a missing alias means none",
+    )
+    gate: GateSpec = GateSpec()
+    override: Override | None = None
+    max_rows: PositiveInt = Field(default=160, description="test rows above this are sampled, stratified by label")
+    seed: int = 0
+    batch_size: PositiveInt = 16
+    max_model_length: PositiveInt = Field(default=512, description="prompt and answer together, in tokens")
+    out_uri: str = Field(description="folder that receives the report, its attestation and the predictions")
+
+
+class Confusion(Contract):
+    """Counts of answers: rows are true labels, columns are answers, both in the order of `classes`."""
+
+    classes: tuple[str, ...]
+    matrix: tuple[tuple[int, ...], ...]
+
+
+class EvaluateResult(Contract):
+    """Where the evaluation lies, and what a reader wants at once."""
+
+    report_uri: str
+    attestation_uri: str
+    predictions_uri: str
+    report: EvalReport
+    confusion: Confusion
+    markdown: str
+    html: str
