@@ -134,7 +134,8 @@ def _parse(text: str) -> sa.URL:
         url = sa.make_url(text)
     except sa.exc.ArgumentError:
         raise InvalidInput(
-            "the database URL cannot be parsed", next_step="Set TIDEGATE_DATABASE_URL to sqlite:///path or postgresql://…"
+            "the database URL cannot be parsed",
+            next_step="Set TIDEGATE_DATABASE_URL to sqlite:///path or postgresql://…",
         ) from None
     backend = url.get_backend_name()
     if backend == "sqlite" and url.database not in (None, "", ":memory:"):
@@ -206,6 +207,8 @@ def _known_error(message: str, where: str) -> TidegateError | None:
         )
     if "unable to open" in text or "readonly" in text:
         return Unavailable(f"{where} cannot be opened for writing: {message}", next_step="Check its owner and mode.")
-    if any(part in text for part in ("connection refused", "connection failed", "could not connect", "closed the conn")):
+    if any(
+        part in text for part in ("connection refused", "connection failed", "could not connect", "closed the conn")
+    ):
         return Unavailable(f"the database at {where} does not answer", next_step="Check that it runs and is reachable.")
     return None

@@ -20,8 +20,16 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationError
-from pydantic import model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from tidegate.errors import InvalidInput
@@ -251,7 +259,8 @@ def read_platform_file(home: Path) -> dict[str, Any]:
         return {}
     except (OSError, ValueError) as error:
         raise InvalidInput(
-            f"{path} cannot be read as JSON: {error}", next_step="Run 'tidegate down', then 'tidegate up' writes it anew."
+            f"{path} cannot be read as JSON: {error}",
+            next_step="Run 'tidegate down', then 'tidegate up' writes it anew.",
         ) from None
     if not isinstance(values, dict):
         raise InvalidInput(

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
-from tidegate.ids import digest_bytes
-from tidegate.ids import canonical_json
+from tidegate.ids import canonical_json, digest_bytes
 
 Kind = Literal[
     "resource.applied",
@@ -20,6 +19,7 @@ Kind = Literal[
     "rollout.transition",
     "rollout.decision",
     "routing.published",
+    "routing.removed",
     "routing.acknowledged",
     "pair.scored",
     "alert.received",

@@ -144,10 +144,11 @@ class Ledger:
     def serving_at(self, deployment: str, time: datetime) -> Serving | None:
         """What was in production for a deployment at a moment, and the recorded decision behind it; None: nothing."""
         until = sa.and_(table.entries.c.subject == deployment, table.entries.c.time <= time)
-        published = sa.select(table.entries).where(until, table.entries.c.kind == "routing.published")
+        routed = table.entries.c.kind.in_(("routing.published", "routing.removed"))
+        published = sa.select(table.entries).where(until, routed)
         with self._db.read() as conn:
             row = conn.execute(published.order_by(table.entries.c.seq.desc()).limit(1)).one_or_none()
-            if row is None:
+            if row is None or row.kind == "routing.removed":
                 return None
             routing = _to_entry(row)
             reasons = conn.execute(
@@ -166,7 +167,9 @@ class Ledger:
 
 def _payload_text(draft: Draft) -> str:
     if draft.kind not in KINDS:
-        raise InvalidInput(f"ledger kind {draft.kind!r} is unknown", next_step=f"Use one of {', '.join(sorted(KINDS))}.")
+        raise InvalidInput(
+            f"ledger kind {draft.kind!r} is unknown", next_step=f"Use one of {', '.join(sorted(KINDS))}."
+        )
     try:
         return canonical_json(draft.payload)
     except (TypeError, ValueError) as error:

@@ -55,20 +55,32 @@ _SQLITE_GUARDS = (
         f"BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: {verb} refused'); END"
         for verb in ("UPDATE", "DELETE")
     ),
-    "CREATE TRIGGER ledger_head_no_delete BEFORE DELETE ON ledger_head "
-    "BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: DELETE of its head refused'); END",
-    "CREATE TRIGGER ledger_head_forward BEFORE UPDATE ON ledger_head WHEN NEW.seq <= OLD.seq "
-    "BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: its head moves forward'); END",
+    (
+        "CREATE TRIGGER ledger_head_no_delete BEFORE DELETE ON ledger_head "
+        "BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: DELETE of its head refused'); END"
+    ),
+    (
+        "CREATE TRIGGER ledger_head_forward BEFORE UPDATE ON ledger_head WHEN NEW.seq <= OLD.seq "
+        "BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: its head moves forward'); END"
+    ),
 )
 _POSTGRES_GUARDS = (
-    "CREATE FUNCTION ledger_refuse() RETURNS trigger LANGUAGE plpgsql AS $$ "
-    "BEGIN RAISE EXCEPTION 'the ledger is append-only: % refused', TG_OP; END $$",
-    "CREATE TRIGGER ledger_no_change BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger "
-    "FOR EACH STATEMENT EXECUTE FUNCTION ledger_refuse()",
-    "CREATE TRIGGER ledger_head_no_delete BEFORE DELETE OR TRUNCATE ON ledger_head "
-    "FOR EACH STATEMENT EXECUTE FUNCTION ledger_refuse()",
-    "CREATE TRIGGER ledger_head_forward BEFORE UPDATE ON ledger_head FOR EACH ROW WHEN (NEW.seq <= OLD.seq) "
-    "EXECUTE FUNCTION ledger_refuse()",
+    (
+        "CREATE FUNCTION ledger_refuse() RETURNS trigger LANGUAGE plpgsql AS $$ "
+        "BEGIN RAISE EXCEPTION 'the ledger is append-only: % refused', TG_OP; END $$"
+    ),
+    (
+        "CREATE TRIGGER ledger_no_change BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger "
+        "FOR EACH STATEMENT EXECUTE FUNCTION ledger_refuse()"
+    ),
+    (
+        "CREATE TRIGGER ledger_head_no_delete BEFORE DELETE OR TRUNCATE ON ledger_head "
+        "FOR EACH STATEMENT EXECUTE FUNCTION ledger_refuse()"
+    ),
+    (
+        "CREATE TRIGGER ledger_head_forward BEFORE UPDATE ON ledger_head FOR EACH ROW WHEN (NEW.seq <= OLD.seq) "
+        "EXECUTE FUNCTION ledger_refuse()"
+    ),
 )
 
 
