@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 _KEY = re.compile(r"^base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight$")
-_UNSUPPORTED: dict[str, object] = {  # PEFT options that change the arithmetic, with the value that leaves it alone
-    "use_dora": False,
-    "bias": "none",
-    "fan_in_fan_out": False,
-    "lora_bias": False,
-    "modules_to_save": None,
-    "rank_pattern": {},
-    "alpha_pattern": {},
-    "layer_replication": None,
-    "use_qalora": False,
-    "alora_invocation_tokens": None,
-    "target_parameters": None,
-    "trainable_token_indices": None,
+_HARMLESS = frozenset(
+    {  # Settings of PEFT that say how the adapter was made or where it goes, not how it is computed.
+        *("peft_type", "r", "lora_alpha", "use_rslora", "target_modules"),
+        *("auto_mapping", "base_model_name_or_path", "revision", "task_type", "peft_version", "inference_mode"),
+        *("lora_dropout", "exclude_modules", "layers_pattern", "layers_to_transform", "ensure_weight_tying"),
+        *("megatron_core", "qalora_group_size"),  # parameters of options that are refused themselves
+    }
+)
+_NEUTRAL: dict[str, tuple[object, ...]] = {
+    "bias": ("none",),
+    # Other initialisations (PiSSA, OLoRA, CorDA, LoftQ) change the base weights too.
+    "init_lora_weights": (True, "gaussian", "orthogonal", "eva"),
 }
+"""Settings that are not simply on or off, with the values that leave the arithmetic alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,12 +102,11 @@ def _arithmetic(folder: Path, max_rank: int) -> tuple[int, float]:
         ) from None
     if config.get("peft_type") != "LORA":
         raise InvalidInput(f"adapter {folder} is of type {config.get('peft_type')!r}", next_step="Use type LORA.")
-    for option, neutral in _UNSUPPORTED.items():
-        value = config.get(option)
-        if value and value != neutral:
+    for option, value in config.items():
+        if value and option not in _HARMLESS and value not in _NEUTRAL.get(option, ()):
             raise InvalidInput(
                 f"adapter {folder} sets {option}={value!r}, which this engine does not compute",
-                next_step=f"Train with {option}={neutral!r}.",
+                next_step="Train plain LoRA: without this option of PEFT.",
             )
     if not 1 <= rank <= max_rank:
         raise InvalidInput(

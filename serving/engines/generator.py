@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from serving.engines.adapter_files import read_adapter
+from serving.engines.adapter_files import AdapterWeights, read_adapter
 from serving.engines.requests import ContextLengthExceeded, Delta, FinishReason, GenerationRequest, GenerationResult
 from serving.engines.text import TextStream
 from tidegate.domain.example import Message
@@ -37,6 +37,7 @@ class _Row:
     id: int
     request: GenerationRequest
     prompt: list[int]
+    limit: int
     sampler: Sampler
     stream: TextStream
     last: int = 0
@@ -107,7 +108,11 @@ class AdapterGenerator:
             NotFound, ContractBroken, InvalidInput: see `read_adapter` and `AdapterBank.load`.
             ResourceExhausted: all slots are taken.
         """
-        self._bank.load(adapter_id, read_adapter(folder, max_rank=self._bank.max_rank, digest=digest))
+        self.install(adapter_id, read_adapter(folder, max_rank=self._bank.max_rank, digest=digest))
+
+    def install(self, adapter_id: str, weights: AdapterWeights) -> None:
+        """Puts an adapter that was read already (for example by another thread) into a slot; see `load`."""
+        self._bank.load(adapter_id, weights)
 
     def unload(self, adapter_id: str) -> None:
         """Frees an adapter's slot.
@@ -153,19 +158,13 @@ class AdapterGenerator:
                 f"adapter {request.adapter!r} is not loaded",
                 next_step=f"Loaded are: {', '.join(self._bank.adapters) or 'none'}.",
             )
-        if request.max_tokens < 1:
-            raise InvalidInput(f"max_tokens is {request.max_tokens}", next_step="Ask for at least one token.")
         prompt = self.encode(request.messages, request.text)
-        if len(prompt) + request.max_tokens > self.max_model_length:
-            raise ContextLengthExceeded(
-                f"the window holds {self.max_model_length} tokens, the prompt has {len(prompt)} "
-                f"and the answer may have {request.max_tokens}",
-                next_step="Shorten the messages or ask for fewer tokens.",
-            )
+        limit = self._limit(len(prompt), request.max_tokens)
         row = _Row(
             id=self._next_row,
             request=request,
             prompt=prompt,
+            limit=limit,
             sampler=Sampler.of(request.temperature, request.top_p, request.seed),
             stream=TextStream(self._decode, request.stop),
         )
@@ -220,6 +219,20 @@ class AdapterGenerator:
         self._waiting = deque(row for row in self._waiting if row.id != row_id)
         self._drop(row_id)
 
+    def _limit(self, prompt_tokens: int, max_tokens: int | None) -> int:
+        """Tokens that the answer may have."""
+        left = self.max_model_length - prompt_tokens
+        limit = max(left, 1) if max_tokens is None else max_tokens
+        if limit < 1:
+            raise InvalidInput(f"max_tokens is {max_tokens}", next_step="Ask for at least one token.")
+        if limit > left:
+            raise ContextLengthExceeded(
+                f"the window holds {self.max_model_length} tokens, the prompt has {prompt_tokens} "
+                f"and the answer may have {limit}",
+                next_step="Shorten the messages or ask for fewer tokens.",
+            )
+        return limit
+
     # --- inside -------------------------------------------------------------------------------------------------
 
     def _admit(self) -> list[_Row]:
@@ -248,9 +261,9 @@ class AdapterGenerator:
         self._bank.select(adapters)
         model: Any = self._model
         hidden = model.model(
-            input_ids=torch.tensor([tokens]), position_ids=ragged.positions(), use_cache=False, ragged=ragged
+            input_ids=torch.tensor([tokens]), position_ids=ragged.positions, use_cache=False, ragged=ragged
         ).last_hidden_state
-        logits: torch.Tensor = model.lm_head(hidden[0, ragged.last_tokens()])
+        logits: torch.Tensor = model.lm_head(hidden[0, ragged.last_tokens])
         return logits
 
     def _advance(self, row: _Row, token: int) -> Delta:
@@ -262,7 +275,7 @@ class AdapterGenerator:
         text = row.stream.push(token)
         if row.stream.stopped:
             return Delta(row.id, text, row.result("stop"))
-        if row.generated >= row.request.max_tokens:
+        if row.generated >= row.limit:
             text += row.stream.finish()
             return Delta(row.id, text, row.result("stop" if row.stream.stopped else "length"))
         return Delta(row.id, text)

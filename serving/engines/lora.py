@@ -24,7 +24,7 @@ class RowMask:
         self.value: torch.Tensor | None = None
 
 
-class AdaptedLinear(nn.Module):
+class AdaptedLinear(nn.Module):  # type: ignore[misc]
     """A linear layer of the base model plus the low-rank terms of all slots."""
 
     def __init__(self, base: nn.Linear, columns: int, mask: RowMask) -> None:
@@ -136,9 +136,10 @@ class AdapterBank:
                 f"adapter {adapter!r} adapts {module!r}, which the base model does not offer for adapters",
                 next_step="Train on the attention and MLP projections of the same base model.",
             )
-        wanted = (layer.base.in_features, layer.base.out_features)
-        if (a.shape[1], b.shape[0]) != wanted:
+        found, wanted = (a.shape[1], b.shape[0]), (layer.base.in_features, layer.base.out_features)
+        if found != wanted:
             raise InvalidInput(
-                f"adapter {adapter!r}: {module} maps {a.shape[1]} to {b.shape[0]} values, the base {wanted[0]} to {wanted[1]}",
+                f"adapter {adapter!r}: {module} maps {found[0]} to {found[1]} values, "
+                f"the base {wanted[0]} to {wanted[1]}",
                 next_step="The adapter belongs to another base model.",
             )

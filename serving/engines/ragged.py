@@ -31,7 +31,6 @@ class KeyValueCache:
         self.keys = [torch.empty(0, kv_heads, 0, head_dim, dtype=dtype, device=device) for _ in range(layers)]
         self.values = [torch.empty(0, kv_heads, 0, head_dim, dtype=dtype, device=device) for _ in range(layers)]
 
-    @torch.inference_mode()
     def reserve(self, rows: int, length: int) -> None:
         """Makes room for `rows` rows of `length` tokens, keeping what is there."""
         have_rows, _, have_length, _ = self.keys[0].shape
@@ -45,67 +44,123 @@ class KeyValueCache:
                 new[:have_rows, :, :have_length] = old
                 store[layer] = new
 
-    @torch.inference_mode()
     def move(self, source: int, target: int, length: int) -> None:
         """Copies the first `length` tokens of row `source` over row `target`."""
-        for store in (self.keys, self.values):
-            for tensor in store:
+        with torch.inference_mode():
+            for tensor in (*self.keys, *self.values):
                 tensor[target, :, :length] = tensor[source, :, :length]
 
 
 @dataclass(frozen=True)
-class RaggedPass:
-    """One forward pass: `decoding` rows with one new token each, then rows that start with a whole prompt.
+class _Decoding:
+    """Rows with one new token each: cache rows 0 … rows-1."""
 
-    Args:
-        cache: cache rows 0 … decoding-1 decode, rows decoding … decoding+len(starting)-1 start.
-        lengths: tokens that each decoding row has cached already, (decoding,).
-        starting: prompt length of every starting row, in tokens.
-    """
+    lengths: torch.Tensor  # (rows,) tokens that are cached already
+    mask: torch.Tensor  # (rows, 1, 1, span): which cached tokens a row sees
+    index: torch.Tensor  # (rows,)
+
+    @classmethod
+    def plan(cls, lengths: Sequence[int]) -> _Decoding:
+        held = torch.tensor(lengths, dtype=torch.long)
+        span = torch.arange(max(lengths) + 1)
+        return cls(held, (span[None] <= held[:, None])[:, None, None], torch.arange(len(lengths)))
+
+    def attend(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        scaling: float,
+    ) -> torch.Tensor:
+        """(rows, heads, head_dim) queries, (rows, kv_heads, head_dim) keys → (rows, heads, head_dim)."""
+        rows, heads, head_dim = query.shape
+        kv_heads, span = key.shape[1], self.mask.shape[-1]
+        keys[self.index, :, self.lengths] = key
+        values[self.index, :, self.lengths] = value
+        # Queries that share a key head stand as its query positions: grouped-query attention without repeating keys.
+        grouped = query.reshape(rows, kv_heads, heads // kv_heads, head_dim)
+        out = functional.scaled_dot_product_attention(
+            grouped, keys[:rows, :, :span], values[:rows, :, :span], attn_mask=self.mask, scale=scaling
+        )
+        return out.reshape(rows, heads, head_dim)
+
+
+@dataclass(frozen=True)
+class _Starting:
+    """Rows with a whole prompt: padded on the right, where the causal order hides the padding."""
+
+    first: int  # their first cache row
+    gather: torch.Tensor  # (rows, longest): packed token of every padded place
+    scatter: torch.Tensor  # (tokens,): padded place of every packed token
+
+    @classmethod
+    def plan(cls, first: int, sizes: Sequence[int]) -> _Starting:
+        lengths = torch.tensor(sizes, dtype=torch.long)
+        offsets = torch.cumsum(lengths, 0) - lengths
+        span = torch.arange(max(sizes))
+        inside = span[None] < lengths[:, None]
+        return cls(first, torch.where(inside, offsets[:, None] + span[None], 0), inside.flatten().nonzero().flatten())
+
+    def attend(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        scaling: float,
+    ) -> torch.Tensor:
+        """(tokens, heads, head_dim) queries, (tokens, kv_heads, head_dim) keys → (tokens, heads, head_dim)."""
+        heads, head_dim = query.shape[1:]
+        padded_query, padded_key, padded_value = (part[self.gather].transpose(1, 2) for part in (query, key, value))
+        rows, kv_heads, longest, _ = padded_key.shape
+        keys[self.first : self.first + rows, :, :longest] = padded_key
+        values[self.first : self.first + rows, :, :longest] = padded_value
+        out = functional.scaled_dot_product_attention(
+            padded_query,
+            padded_key.repeat_interleave(heads // kv_heads, 1),
+            padded_value.repeat_interleave(heads // kv_heads, 1),
+            is_causal=True,
+            scale=scaling,
+        )
+        return out.transpose(1, 2).reshape(-1, heads, head_dim)[self.scatter]
+
+
+@dataclass(frozen=True)
+class RaggedPass:
+    """One forward pass: first the rows that decode, one token each, then the prompts of the rows that start."""
 
     cache: KeyValueCache
-    lengths: torch.Tensor
-    starting: tuple[int, ...]
-    mask: torch.Tensor | None
-    gather: torch.Tensor | None
-    scatter: torch.Tensor | None
+    decoding: _Decoding | None
+    starting: _Starting | None
+    positions: torch.Tensor
+    """Position ids of the packed tokens, (1, tokens)."""
+    last_tokens: torch.Tensor
+    """Index of every row's last token among the packed ones, (rows,)."""
 
     @classmethod
     def plan(cls, cache: KeyValueCache, lengths: Sequence[int], starting: Sequence[int]) -> RaggedPass:
-        """Reserves cache room and precomputes what all layers share."""
+        """Reserves cache room and computes once what all layers share.
+
+        Args:
+            lengths: tokens that each decoding row has cached already; row i of the cache is the i-th.
+            starting: prompt lengths in tokens; their cache rows follow.
+        """
         decoding = len(lengths)
-        longest = max([*(length + 1 for length in lengths), *starting])
-        cache.reserve(decoding + len(starting), longest)
-        held = torch.tensor(lengths, dtype=torch.long)
-        mask = gather = scatter = None
-        if decoding:
-            span = torch.arange(max(lengths) + 1)
-            mask = (span[None] <= held[:, None])[:, None, None]  # (decoding, 1, 1, span)
-        if starting:
-            sizes = torch.tensor(starting)
-            offsets = decoding + torch.cumsum(sizes, 0) - sizes
-            span = torch.arange(max(starting))
-            inside = span[None] < sizes[:, None]
-            gather = torch.where(inside, offsets[:, None] + span[None], 0)  # padded (starting, longest) ← packed
-            scatter = inside.flatten().nonzero().flatten()  # packed ← padded
-        return cls(cache, held, tuple(starting), mask, gather, scatter)
-
-    @property
-    def decoding(self) -> int:
-        return len(self.lengths)
-
-    def positions(self) -> torch.Tensor:
-        """Position ids of the packed tokens, (1, tokens)."""
-        return torch.cat([self.lengths, *(torch.arange(size) for size in self.starting)])[None]
-
-    def last_tokens(self) -> torch.Tensor:
-        """Index of every row's last token in the packed sequence, (rows,)."""
-        ends = self.decoding + torch.cumsum(torch.tensor(self.starting, dtype=torch.long), 0) - 1
-        return torch.cat([torch.arange(self.decoding), ends])
+        cache.reserve(decoding + len(starting), max([*(length + 1 for length in lengths), *starting]))
+        return cls(
+            cache,
+            _Decoding.plan(lengths) if lengths else None,
+            _Starting.plan(decoding, starting) if starting else None,
+            torch.cat([torch.tensor(lengths, dtype=torch.long), *(torch.arange(size) for size in starting)])[None],
+            torch.cumsum(torch.tensor([1] * decoding + list(starting)), 0) - 1,
+        )
 
 
 def ragged_attention(
-    module: torch.nn.Module,
+    module: Any,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -123,66 +178,12 @@ def ragged_attention(
     Returns:
         (1, tokens, heads, head_dim) and None for the attention weights.
     """
-    layer: int = module.layer_idx  # type: ignore[assignment]
-    keys, values = ragged.cache.keys[layer], ragged.cache.values[layer]
-    out = query.new_empty(query.shape[2], query.shape[1], query.shape[3])
-    if ragged.decoding:
-        out[: ragged.decoding] = _decode(query, key, value, keys, values, scaling, ragged)
-    if ragged.starting:
-        out[ragged.decoding :] = _start(query, key, value, keys, values, scaling, ragged)
-    return out[None], None
-
-
-def _decode(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    keys: torch.Tensor,
-    values: torch.Tensor,
-    scaling: float,
-    ragged: RaggedPass,
-) -> torch.Tensor:
-    """(decoding, heads, head_dim): one query per row over the row's cache."""
-    rows, (heads, head_dim), kv_heads = ragged.decoding, query.shape[1::2], key.shape[1]
-    assert ragged.mask is not None
-    index = torch.arange(rows)
-    keys[index, :, ragged.lengths] = key[0, :, :rows].transpose(0, 1)
-    values[index, :, ragged.lengths] = value[0, :, :rows].transpose(0, 1)
-    span = ragged.mask.shape[-1]
-    # Queries that share a key head stand as its query positions: grouped-query attention without repeating keys.
-    grouped = query[0, :, :rows].transpose(0, 1).reshape(rows, kv_heads, heads // kv_heads, head_dim)
-    out = functional.scaled_dot_product_attention(
-        grouped, keys[:rows, :, :span], values[:rows, :, :span], attn_mask=ragged.mask, scale=scaling
-    )
-    return out.reshape(rows, heads, head_dim)
-
-
-def _start(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    keys: torch.Tensor,
-    values: torch.Tensor,
-    scaling: float,
-    ragged: RaggedPass,
-) -> torch.Tensor:
-    """(prompt tokens, heads, head_dim): whole prompts, padded on the right, where causal order hides the padding."""
-    heads, head_dim, kv_heads = query.shape[1], query.shape[3], key.shape[1]
-    assert ragged.gather is not None
-    assert ragged.scatter is not None
-    rows = slice(ragged.decoding, ragged.decoding + len(ragged.starting))
-    padded_keys, padded_values, padded_queries = (
-        tensor[0].transpose(0, 1)[ragged.gather].transpose(1, 2) for tensor in (key, value, query)
-    )
-    longest = padded_keys.shape[2]
-    keys[rows, :, :longest] = padded_keys
-    values[rows, :, :longest] = padded_values
-    repeat = heads // kv_heads
-    out = functional.scaled_dot_product_attention(
-        padded_queries,
-        padded_keys.repeat_interleave(repeat, 1),
-        padded_values.repeat_interleave(repeat, 1),
-        is_causal=True,
-        scale=scaling,
-    )
-    return out.transpose(1, 2).reshape(-1, heads, head_dim)[ragged.scatter]
+    keys, values = ragged.cache.keys[module.layer_idx], ragged.cache.values[module.layer_idx]
+    q, k, v = (part[0].transpose(0, 1) for part in (query, key, value))  # (tokens, heads, head_dim)
+    cut = 0 if ragged.decoding is None else len(ragged.decoding.lengths)
+    parts = []
+    if ragged.decoding is not None:
+        parts.append(ragged.decoding.attend(q[:cut], k[:cut], v[:cut], keys, values, scaling))
+    if ragged.starting is not None:
+        parts.append(ragged.starting.attend(q[cut:], k[cut:], v[cut:], keys, values, scaling))
+    return torch.cat(parts)[None], None

@@ -24,7 +24,7 @@ class GenerationRequest:
         adapter: id of a loaded adapter; None asks the bare base model.
         messages: the conversation, rendered with the chat template; or
         text: a prompt taken as it stands (`/v1/completions`). Exactly one of the two.
-        max_tokens: of the answer.
+        max_tokens: of the answer; None takes what the window leaves.
         temperature: 0 is greedy.
         top_p: nucleus sampling (Holtzman et al. 2020, section 3.1); 1 keeps the whole distribution.
         stop: texts at which the answer ends; they are not part of it.
@@ -34,7 +34,7 @@ class GenerationRequest:
     adapter: str | None = None
     messages: Sequence[Message] = ()
     text: str | None = None
-    max_tokens: int = 16
+    max_tokens: int | None = 16
     temperature: float = 0.0
     top_p: float = 1.0
     stop: tuple[str, ...] = ()
