@@ -1,0 +1,226 @@
+"""Storage: folders and files by address, on the local disk (paths, `file://`) or through fsspec (`s3://`, `gs://`…)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import posixpath
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+from urllib.request import pathname2url
+
+from tidegate.errors import InvalidInput, NotFound, ResourceExhausted, Unavailable
+from tidegate.ids import digest_bytes, new_id
+
+
+def is_local(uri: str) -> bool:
+    """Whether an address is a path or a `file://` address."""
+    return "://" not in uri or uri.startswith("file://")
+
+
+def local(uri: str) -> Path:
+    """The path of a local address.
+
+    Raises:
+        InvalidInput: the address is not local.
+    """
+    if not is_local(uri):
+        raise InvalidInput(f"{uri} is not a local folder", next_step="Name a path or a file:// address.")
+    if not uri.startswith("file://"):
+        return Path(uri)
+    parts = urlsplit(uri)
+    if parts.netloc not in ("", "localhost"):
+        raise InvalidInput(f"{uri} names the host {parts.netloc!r}", next_step="Write file:///path with three slashes.")
+    return Path(unquote(parts.path))
+
+
+def to_uri(path: Path) -> str:
+    """The `file://` address of a path."""
+    return f"file://{pathname2url(str(path.absolute()))}"
+
+
+def join(uri: str, *parts: str) -> str:
+    """An address below another one.
+
+    Raises:
+        InvalidInput: a part is absolute or leads out of the folder.
+    """
+    for part in parts:
+        if part.startswith("/") or ".." in part.split("/"):
+            raise InvalidInput(f"{part!r} leads out of {uri}", next_step="Use a relative name without '..'.")
+    return posixpath.join(uri.rstrip("/") or "/", *parts)
+
+
+def exists(uri: str) -> bool:
+    """Whether there is a file or folder."""
+    if is_local(uri):
+        return local(uri).exists()
+    filesystem, path = _remote(uri)
+    with _translated(uri):
+        return bool(filesystem.exists(path))
+
+
+def read_bytes(uri: str) -> bytes:
+    """A file's content.
+
+    Raises:
+        NotFound: there is no such file.
+        Unavailable: the storage does not answer.
+    """
+    with _translated(uri):
+        if is_local(uri):
+            return local(uri).read_bytes()
+        filesystem, path = _remote(uri)
+        content: bytes = filesystem.cat_file(path)
+        return content
+
+
+def read_text(uri: str) -> str:
+    """A file's content as UTF-8.
+
+    Raises:
+        InvalidInput: it is not UTF-8.
+    """
+    try:
+        return read_bytes(uri).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidInput(
+            f"{uri} is not UTF-8: byte {error.start} cannot be read", next_step="Convert it to UTF-8."
+        ) from None
+
+
+def write_bytes(uri: str, data: bytes) -> None:
+    """Writes a file atomically: a reader sees the old content or all of the new one. Folders are made as needed.
+
+    Raises:
+        ResourceExhausted: the disk is full.
+        Unavailable: the storage does not answer or refuses.
+    """
+    with _translated(uri):
+        if is_local(uri):
+            _write_local(local(uri), data)
+        else:
+            filesystem, path = _remote(uri)
+            filesystem.pipe_file(path, data)  # an object store shows an object only when it is complete
+
+
+def write_text(uri: str, text: str) -> None:
+    """`write_bytes` of UTF-8."""
+    write_bytes(uri, text.encode())
+
+
+def local_path(uri: str, cache: Path) -> Path:
+    """A path on this machine with the content of an address: the path itself, or a copy under `cache`.
+
+    A copy is made once per address and kept: addresses that are read this way must not change their content
+    (artifacts are written once, under a name of their own).
+
+    Raises:
+        NotFound: there is nothing at the address.
+    """
+    if is_local(uri):
+        path = local(uri)
+        if not path.exists():
+            raise _not_found(uri)
+        return path
+    target = cache / "storage" / digest_bytes(uri.encode()).removeprefix("sha256:")[:32] / Path(uri.rstrip("/")).name
+    if not target.exists():
+        part = target.with_name(f"{target.name}.{new_id()}.part")
+        filesystem, name = _remote(uri)
+        with _translated(uri):
+            if not filesystem.exists(name):
+                raise _not_found(uri)
+            part.parent.mkdir(parents=True, exist_ok=True)
+            filesystem.get(name, str(part), recursive=bool(filesystem.isdir(name)))
+            _move_into_place(part, target)
+    return target
+
+
+def copy_tree(source: str, target: str) -> None:
+    """Copies all files below a folder to another folder; either may be remote. Existing files are replaced.
+
+    Raises:
+        NotFound: the source is no folder.
+    """
+    for name in list_files(source):
+        write_bytes(join(target, name), read_bytes(join(source, name)))
+
+
+def list_files(uri: str) -> list[str]:
+    """Names of all files below a folder, relative to it, sorted.
+
+    Raises:
+        NotFound: it is no folder.
+    """
+    with _translated(uri):
+        if is_local(uri):
+            root = local(uri)
+            if not root.is_dir():
+                raise _not_found(uri)
+            return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+        filesystem, path = _remote(uri)
+        if not filesystem.isdir(path):
+            raise _not_found(uri)
+        root_name = path.rstrip("/") + "/"
+        return sorted(str(name).removeprefix(root_name) for name in filesystem.find(path))
+
+
+def _write_local(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{new_id()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _move_into_place(part: Path, target: Path) -> None:
+    """Renames a finished copy; when another process was first, its copy stays and ours goes."""
+    try:
+        part.rename(target)
+    except OSError:
+        if not target.exists():
+            raise
+        shutil.rmtree(part) if part.is_dir() else part.unlink()
+
+
+def _remote(uri: str) -> tuple[Any, str]:
+    import fsspec  # noqa: PLC0415 - only remote addresses need it
+
+    scheme = uri.split("://", 1)[0]
+    try:
+        filesystem, path = fsspec.core.url_to_fs(uri)
+    except (ImportError, ValueError) as error:
+        raise Unavailable(
+            f"{uri}: storage scheme {scheme!r} cannot be used: {error}",
+            next_step=f"Install the fsspec implementation of {scheme}:// (for example s3fs), or use another address.",
+        ) from None
+    return filesystem, str(path)
+
+
+@contextmanager
+def _translated(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise _not_found(uri) from None
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ResourceExhausted(
+                f"no room left on the disk to write {uri}", next_step="Free some room and try again."
+            ) from error
+        raise Unavailable(
+            f"{uri} cannot be used: {error.strerror or error}", next_step="Check the address and your rights on it."
+        ) from error
+
+
+def _not_found(uri: str) -> NotFound:
+    return NotFound(f"{uri} does not exist", next_step="Check the address, or run the step that writes it.")
