@@ -9,6 +9,7 @@ from pydantic import Field, NonNegativeInt, model_validator
 from tidegate.domain.base import Contract, Digest, UtcTime
 
 DropReason = Literal[
+    "malformed_row",
     "invalid_encoding",
     "missing_text",
     "missing_label",

@@ -1,0 +1,1 @@
+"""prepare: from raw rows to redacted, deduplicated, split Parquet with a manifest whose sums close."""
