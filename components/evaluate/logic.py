@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from pydantic import ValidationError
 
+from components._payload import parse_payload
 from components.evaluate.gate import judge
 from components.evaluate.inference import Asked, ask, base_key, keep_answers, load_answers, prompts
 from components.evaluate.metrics import Answers, compare, confusion, label_slices, measure
@@ -53,10 +53,7 @@ def run(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         GateFailed: a check of the gate failed and no override was given; the reasons are in the problem.
         InvalidInput, NotFound, ContractBroken: the data, the base, the adapter or the champion cannot be used.
     """
-    try:
-        spec = EvaluateSpec.model_validate(payload)
-    except ValidationError as error:
-        raise InvalidInput(f"the evaluation's arguments are not valid: {error}", next_step="Correct them.") from None
+    spec = parse_payload(EvaluateSpec, payload)
     return evaluate(spec, load_settings(), SystemClock(), progress).model_dump(mode="json")
 
 
@@ -90,7 +87,7 @@ def evaluate(spec: EvaluateSpec, settings: Settings, clock: Clock, progress: Pro
     for check in verdict.checks:
         progress(f"gate {'passed' if check.passed else 'FAILED'}: {check.name}: {check.reason}", {})
     if override is not None:
-        _record_override(settings, clock, report)
+        _record_override(settings, clock, report, override)
         progress(f"gate OVERRIDDEN by {override.by}: {override.reason}", {})
     elif not verdict.passed:
         raise GateFailed(
@@ -253,23 +250,22 @@ def _write(
 
 def _signing_key(path: Path) -> tuple[bytes, str]:
     key = attestation.load_or_create_key(path)
-    return key, attestation.key_id(key)
+    return key, attestation.key_id_of(key)
 
 
-def _record_override(settings: Settings, clock: Clock, report: EvalReport) -> None:
-    """One ledger entry per refused adapter and report; running the step again adds none for the same report."""
+def _record_override(settings: Settings, clock: Clock, report: EvalReport, override: GateOverride) -> None:
+    """Writes down who let which adapter pass, why, and past which reasons."""
     from tidegate.db import Database  # noqa: PLC0415  sqlalchemy takes half a second
     from tidegate.ledger import Ledger  # noqa: PLC0415
 
-    assert report.override is not None  # the caller's condition
     Ledger(Database.open(settings.database_url, migrate=True), clock).append(
         "gate.overridden",
         report.candidate,
         {
-            "by": report.override.by,
-            "reason": report.override.reason,
+            "by": override.by,
+            "reason": override.reason,
             "failed": list(report.gate.reasons),
             "data_digest": report.data_digest,
         },
-        actor=report.override.by,
+        actor=override.by,
     )

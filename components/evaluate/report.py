@@ -43,7 +43,8 @@ def to_html(report: EvalReport, classes: Sequence[str], matrix: Sequence[Sequenc
     tables = "".join(_html_table(*table) for table in _tables(report))
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Evaluation</title><style>'
-        "body{font:14px/1.5 system-ui,sans-serif;margin:2rem;max-width:70rem}table{border-collapse:collapse;margin:1rem 0}"
+        "body{font:14px/1.5 system-ui,sans-serif;margin:2rem;max-width:70rem}"
+        "table{border-collapse:collapse;margin:1rem 0}"
         "td,th{border:1px solid #d0d7de;padding:.25rem .6rem;text-align:left}th{background:#f6f8fa}"
         f".verdict{{color:{colour};font-weight:600}}</style></head><body><h1>Evaluation</h1>"
         f'<p class="verdict">{escape(verdict_line(report))}</p>{tables}{_confusion(classes, matrix)}</body></html>'

@@ -1,0 +1,1 @@
+"""The step that makes one MLflow model version of an evaluated adapter."""

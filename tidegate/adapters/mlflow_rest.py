@@ -1,0 +1,138 @@
+"""A small client of MLflow's REST API 2.0: registry and logged models, without importing mlflow (which takes 4 s).
+
+Endpoints and fields: https://mlflow.org/docs/latest/rest-api.html. Every call is retried while the server is down,
+busy or locked, within a bounded time; then `Unavailable` says so.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+
+from tidegate.errors import Conflict, InvalidInput, NotFound, TidegateError, Unavailable
+
+_API = "/api/2.0/mlflow"
+_PAGE = 200
+
+
+class MlflowError(Exception):
+    """MLflow's answer to a request that it understood and refused: `code` is its error_code."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+
+
+class _Again(Exception):  # noqa: N818  not an error: a reason to try once more
+    """The server is down, busy or locked."""
+
+
+class MlflowRest:
+    """One server.
+
+    Args:
+        uri: 'http://127.0.0.1:5500'.
+        patience: seconds over which a call is retried before `Unavailable`.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        *,
+        patience: float = 20.0,
+        timeout: float = 10.0,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.uri = uri.rstrip("/")
+        self._patience = patience
+        self._sleep = sleep
+        self._monotonic = monotonic
+        # trust_env off: a proxy variable must not send loopback traffic elsewhere, nor read ~/.netrc.
+        self._client = httpx.Client(
+            base_url=self.uri + _API, timeout=timeout, transport=transport, trust_env=False, follow_redirects=False
+        )
+
+    def get(self, path: str, **params: Any) -> dict[str, Any]:
+        """A read. Raises MlflowError for a refusal, Unavailable when the server does not answer in time."""
+        return self.retrying(lambda: self.once("GET", path, params=params))
+
+    def post(self, path: str, **body: Any) -> dict[str, Any]:
+        """A write whose repetition does no harm (tags, aliases)."""
+        return self.retrying(lambda: self.once("POST", path, json=body))
+
+    def send(self, method: str, path: str, **body: Any) -> dict[str, Any]:
+        """Like `post`, with another method."""
+        return self.retrying(lambda: self.once(method, path, json=body))
+
+    def pages(self, path: str, field: str, **params: Any) -> list[dict[str, Any]]:
+        """All items of a paged read."""
+        items: list[dict[str, Any]] = []
+        token = None
+        while True:
+            page = self.get(path, max_results=_PAGE, **params, **({"page_token": token} if token else {}))
+            items.extend(page.get(field, ()))
+            token = page.get("next_page_token")
+            if not token:
+                return items
+
+    def retrying(self, call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Repeats a call that asks for it, with growing, jittered waits.
+
+        Raises:
+            Unavailable: it still asked for it when the patience was over.
+        """
+        deadline = self._monotonic() + self._patience
+        wait = 0.1
+        while True:
+            try:
+                return call()
+            except _Again as reason:
+                if self._monotonic() + wait > deadline:
+                    raise Unavailable(
+                        f"MLflow at {self.uri} did not answer within {self._patience:g} s: {reason}",
+                        next_step="Run 'tidegate status', start it with 'tidegate up', then run the same again; "
+                        "nothing was registered half-way.",
+                    ) from None
+            # Jitter, or writers that met once meet again at every retry. S311: nothing secret here.
+            self._sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311
+            wait = min(wait * 2, 2.0)
+
+    def once(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
+        """One request, for use inside `retrying`."""
+        try:
+            response = self._client.request(method, path, **arguments)
+        except httpx.TransportError as error:
+            raise _Again(f"{type(error).__name__}: {error}") from None
+        try:
+            body = response.json()
+        except ValueError:
+            body = {}
+        if response.is_success and isinstance(body, dict):
+            return body
+        code = str(body.get("error_code", "")) if isinstance(body, dict) else ""
+        message = str(body.get("message", "")) if isinstance(body, dict) else ""
+        # SQLite under concurrent writers surfaces as a 5xx or as BAD_REQUEST with SQLAlchemy's text.
+        if response.status_code in {429, 500, 502, 503, 504} or "database is locked" in message:
+            raise _Again(f"HTTP {response.status_code} {code} {message[:200]}".strip())
+        if not code:
+            raise InvalidInput(
+                f"{self.uri} answered HTTP {response.status_code} and not as an MLflow server does",
+                next_step="Check the setting mlflow_uri.",
+            )
+        raise MlflowError(code, message)
+
+
+def as_tidegate_error(error: MlflowError, what: str) -> TidegateError:
+    """A refusal that nobody foresaw, as an error for a user."""
+    if error.code == "RESOURCE_DOES_NOT_EXIST":
+        return NotFound(f"{what} does not exist in MLflow: {error.message}")
+    if error.code == "RESOURCE_ALREADY_EXISTS":
+        return Conflict(f"{what} exists in MLflow already: {error.message}")
+    return InvalidInput(f"MLflow refused {what}: {error.message}", next_step="Correct the value it names.")
