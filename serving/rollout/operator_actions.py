@@ -1,0 +1,117 @@
+"""What people may ask of a rollout, and the answer in every phase. An abort is answered before anything else."""
+
+from __future__ import annotations
+
+from serving.rollout.draft import Draft
+from serving.rollout.observation import Observation
+from serving.rollout.preflight import preflight
+from serving.rollout.state import ACTIVE, MOVING, OperatorAction
+
+_NOT_TO_BE_PROMOTED = {"AttestationInvalid", "GateNotPassed", "RankTooHigh", "BaseDiffers"}
+"""Preflight problems that a promotion by hand does not override: the version is not trusted, or cannot work."""
+
+
+def answer(draft: Draft, seen: Observation) -> bool:
+    """Answers every new action; True when one of them moved the rollout."""
+    new = [action for action in seen.operator if action.id not in draft.state.done_actions]
+    new.sort(key=lambda action: (action.action != "abort", action.time, action.id))
+    for action in new:
+        {
+            "abort": _abort,
+            "pause": _pause,
+            "resume": _resume,
+            "approve": _approve,
+            "promote": _promote,
+        }[action.action](draft, seen, action)
+        draft.answered(action.id)
+    return bool(draft.transitions)
+
+
+def _abort(draft: Draft, seen: Observation, action: OperatorAction) -> None:
+    state = draft.state
+    message = f"Aborted by {action.by}{_because(action)}."
+    if state.phase in ACTIVE:
+        draft.roll_back("Aborted", message, reject=True, by=action.by)
+    elif state.phase == "Succeeded" and state.previous is not None:
+        back = f"{message} Version {state.previous} serves again instead of {state.stable}."
+        draft.revert("AbortedAfterPromotion", back, by=action.by)
+    else:
+        _refuse(draft, action, f"there is nothing to abort in phase {state.phase}")
+
+
+def _pause(draft: Draft, seen: Observation, action: OperatorAction) -> None:
+    if draft.state.phase in MOVING | {"Preflight"}:
+        message = f"Paused by {action.by}{_because(action)}; the weight stays at {draft.state.weight:g}%."
+        draft.pause("PausedByOperator", message, by=action.by)
+    else:
+        _refuse(draft, action, f"there is nothing to pause in phase {draft.state.phase}")
+
+
+def _resume(draft: Draft, seen: Observation, action: OperatorAction) -> None:
+    state = draft.state
+    if state.phase == "Paused" and state.paused_from is not None:
+        attempt = draft.attempt.model_copy(update={"deadline_from": draft.now})
+        message = f"Resumed by {action.by}{_because(action)}; the deadline counts from now."
+        draft.move(state.paused_from, "Resumed", message, by=action.by, paused_from=None, attempt=attempt)
+    elif state.phase == "RolledBack" and state.attempt is not None and state.attempt.candidate != state.stable:
+        version = state.attempt.candidate
+        message = f"Version {version} is tried again from the beginning, asked by {action.by}{_because(action)}."
+        draft.start(version, seen.plan, "Retried", message, by=action.by)
+    else:
+        _refuse(draft, action, f"there is nothing to resume in phase {state.phase}")
+
+
+def _approve(draft: Draft, seen: Observation, action: OperatorAction) -> None:
+    attempt = draft.state.attempt
+    if draft.state.phase in {"Preflight", "Shadow", "Step"} and attempt is not None:
+        following = attempt.step + 1
+        if following < len(attempt.plan.steps) and attempt.plan.steps[following].approval == "Required":
+            draft.change(attempt=attempt.model_copy(update={"approved_step": following}))
+            name = attempt.plan.steps[following].name
+            message = f"Step {name} approved by {action.by}{_because(action)}."
+            draft.move(draft.state.phase, "Approved", message, by=action.by)
+            return
+    _refuse(draft, action, "no step waits for an approval")
+
+
+def _promote(draft: Draft, seen: Observation, action: OperatorAction) -> None:
+    state = draft.state
+    problem = _why_not_promote(draft, seen)
+    if problem is not None:
+        _refuse(draft, action, problem)
+        return
+    message = f"Promoted by hand by {action.by}{_because(action)}, past what the evidence says."
+    attempt = draft.attempt
+    passed = f"promoted by hand by {action.by}{_because(action)}"
+    last = max(attempt.step, 0)
+    draft.change(attempt=attempt.model_copy(update={"passed": passed, "step": last}))
+    draft.promote("PromotedByOperator", f"{message} It was in phase {state.phase}.", by=action.by)
+
+
+def _why_not_promote(draft: Draft, seen: Observation) -> str | None:
+    state = draft.state
+    if state.phase not in {"Preflight", "Shadow", "Step", "Paused"}:
+        return f"there is nothing to promote in phase {state.phase}"
+    if state.phase == "Preflight" or state.paused_from == "Preflight":
+        if state.stable is None or seen.nominated is None or seen.situation is None:
+            return "the version has not passed preflight"
+        if seen.nominated.version.version != draft.attempt.candidate:
+            return "another version is nominated now"
+        result = preflight(draft.attempt.plan, seen.nominated, seen.situation)
+        fatal = next((check for check in result.problems if check.reason in _NOT_TO_BE_PROMOTED), None)
+        if fatal is not None:
+            return fatal.message
+    if not (seen.engine.known and draft.attempt.candidate in seen.engine.adapters):
+        return f"version {draft.attempt.candidate} is not loaded on the engine"
+    return None
+
+
+def _refuse(draft: Draft, action: OperatorAction, why: str) -> None:
+    message = f"{action.action} asked by {action.by} was refused: {why}."
+    kept = draft.state
+    draft.move(kept.phase, "ActionRefused", message, by=action.by)
+    draft.change(reason=kept.reason, message=kept.message, changed_at=kept.changed_at)
+
+
+def _because(action: OperatorAction) -> str:
+    return f" ({action.reason})" if action.reason else ""

@@ -1,0 +1,216 @@
+"""Harm tests for what cannot be paired: error rates and latency quantiles of concurrent requests.
+
+Arms are compared only within a block (same step, same minute), by exact conditional tests whose evidence is summed over
+blocks: traffic or weights that change between blocks cannot fake a difference.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
+from typing import Literal
+
+from serving.rollout.evidence import Block, Counts
+from serving.rollout.statistics.boundary import Key, Remembered, first_crossing, spend_open_ended, stratum, trials_at
+
+_HALF_SPENT = 250.0
+"""Candidate requests by which half of a test's budget is spent: a canary's first minutes matter most."""
+_MIN_STABLE = 20
+"""Stable requests needed before a latency quantile of theirs is worth comparing with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A harm test's outcome over blocks.
+
+    Attributes:
+        crossed: candidate requests seen when the test crossed; None if it has not.
+        difference: the candidate's share of marked requests minus the stable version's, stratified (fraction).
+    """
+
+    crossed: int | None
+    difference: float
+    candidate_requests: int
+    stable_requests: int
+    candidate_marked: int
+    stable_marked: int
+
+    @property
+    def candidate_share(self) -> float:
+        return self.candidate_marked / max(1, self.candidate_requests)
+
+    @property
+    def stable_share(self) -> float:
+        return self.stable_marked / max(1, self.stable_requests)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One block's two-by-two table."""
+
+    candidate: int
+    candidate_marked: int
+    stable: int
+    stable_marked: int
+
+
+def compare(tables: Sequence[Table], alpha: float, *, key: str = "") -> Comparison:
+    """Tests "marked no more often than on the stable arm" over blocks, valid after any block.
+
+    The estimate is the Mantel-Haenszel risk difference (Greenland & Robins 1985, Biometrics 41:55-68).
+    """
+    usable = [table for table in tables if table.candidate and table.stable]
+    so_far = list(accumulate(table.candidate for table in usable))
+    keys: list[Key] = []
+    marked: list[int] = []
+    at: list[int] = []
+    for table, seen in zip(usable, so_far, strict=True):
+        total_marked = table.candidate_marked + table.stable_marked
+        if total_marked:  # a block without a marked request says nothing under the conditioning
+            keys.append((table.candidate, total_marked, table.candidate + table.stable, seen))
+            marked.append(table.candidate_marked)
+            at.append(seen)
+    index = first_crossing(marked, _strata(key, alpha).thresholds(keys))
+    weights = [table.candidate * table.stable / (table.candidate + table.stable) for table in usable]
+    gaps = [table.candidate_marked / table.candidate - table.stable_marked / table.stable for table in usable]
+    weight = sum(weights)
+    return Comparison(
+        crossed=at[index] if index is not None else None,
+        difference=sum(w * gap for w, gap in zip(weights, gaps, strict=True)) / weight if weight else 0.0,
+        candidate_requests=sum(table.candidate for table in usable),
+        stable_requests=sum(table.stable for table in usable),
+        candidate_marked=sum(table.candidate_marked for table in usable),
+        stable_marked=sum(table.stable_marked for table in usable),
+    )
+
+
+@lru_cache(maxsize=256)
+def _strata(key: str, alpha: float) -> Remembered:
+    return Remembered(alpha, spend_open_ended(_HALF_SPENT), stratum)
+
+
+def error_tables(blocks: Sequence[Block]) -> list[Table]:
+    """Blocks marked by errors."""
+    return [Table(b.candidate.requests, b.candidate.errors, b.stable.requests, b.stable.errors) for b in blocks]
+
+
+# --- latency ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyMetric:
+    """A quantile of a latency: 'ttft-p95' is ('ttft', 0.95)."""
+
+    what: Literal["latency", "ttft"]
+    quantile: float
+
+    def counts(self, counts: Counts) -> tuple[int, ...]:
+        return counts.latency if self.what == "latency" else counts.ttft
+
+
+def parse_latency(name: str) -> LatencyMetric | None:
+    """The latency metric that a plan's metric name means; None if it is no latency."""
+    match = re.fullmatch(r"(latency|ttft)-p(\d{2})", name)
+    if match is None:
+        return None
+    return LatencyMetric("latency" if match[1] == "latency" else "ttft", int(match[2]) / 100)
+
+
+def slow_tables(
+    blocks: Sequence[Block], metric: LatencyMetric, increase: float, bounds: Sequence[float], baseline: Counts | None
+) -> list[Table]:
+    """Blocks marked by slow requests: above the stable quantile, for the candidate above it by the allowed increase.
+
+    The quantile of a block comes from the stable requests *before* it (and the baseline), so that the threshold does
+    not depend on what it judges. "The candidate's quantile is no more than the increase above the stable one" implies
+    that its share of slow requests is no larger. Thresholds are bucket bounds, rounded up: in the candidate's favour by
+    at most one bucket.
+
+    Args:
+        increase: fraction; 0.1 allows 10% more.
+    """
+    width = len(bounds) + 1
+    stable = list(_padded(metric.counts(baseline), width)) if baseline else [0] * width
+    tables = []
+    for block in blocks:
+        candidate_counts = _padded(metric.counts(block.candidate), width)
+        stable_counts = _padded(metric.counts(block.stable), width)
+        if sum(stable) >= _MIN_STABLE:
+            slow_from = _quantile_bucket(stable, metric.quantile) + 1
+            limit = bounds[slow_from - 1] * (1 + increase) if slow_from <= len(bounds) else float("inf")
+            candidate_from = above(bounds, limit)
+            tables.append(
+                Table(
+                    sum(candidate_counts),
+                    sum(candidate_counts[candidate_from:]),
+                    sum(stable_counts),
+                    sum(stable_counts[slow_from:]),
+                )
+            )
+        stable = [a + b for a, b in zip(stable, stable_counts, strict=True)]
+    return tables
+
+
+def above(bounds: Sequence[float], limit: float) -> int:
+    """Index of the first bucket whose requests all took longer than a bound that is at least the limit (seconds)."""
+    for index, bound in enumerate(bounds):
+        if bound >= limit * (1 - 1e-9):
+            return index + 1
+    return len(bounds) + 1
+
+
+def _padded(counts: tuple[int, ...], width: int) -> tuple[int, ...]:
+    return counts if len(counts) == width else (*counts, *(0 for _ in range(width - len(counts))))[:width]
+
+
+def _quantile_bucket(counts: Sequence[int], quantile: float) -> int:
+    target = quantile * sum(counts)
+    running = 0
+    for index, count in enumerate(counts):
+        running += count
+        if running >= target:
+            return index
+    return len(counts) - 1
+
+
+def quantile_seconds(counts: Sequence[int], quantile: float, bounds: Sequence[float]) -> float | None:
+    """Upper bound in seconds of the bucket that holds the quantile; None without requests, infinity beyond the last."""
+    if not sum(counts):
+        return None
+    bucket = _quantile_bucket(counts, quantile)
+    return bounds[bucket] if bucket < len(bounds) else float("inf")
+
+
+def over_ceiling(
+    blocks: Sequence[Block],
+    metric: LatencyMetric,
+    ceiling_seconds: float,
+    bounds: Sequence[float],
+    alpha: float,
+    key: str,
+) -> tuple[int | None, int, int]:
+    """Tests "the candidate's quantile is at or below the ceiling", without looking at the stable arm.
+
+    Returns:
+        Candidate requests when it crossed or None; candidate requests above the ceiling; candidate requests.
+    """
+    start = above(bounds, ceiling_seconds)
+    keys: list[Key] = []
+    slow: list[int] = []
+    seen = 0
+    for block in blocks:
+        counts = metric.counts(block.candidate)
+        if total := sum(counts):
+            seen += total
+            keys.append((total, seen))
+            slow.append(sum(counts[start:]))
+    index = first_crossing(slow, _ceiling(key, alpha, metric.quantile).thresholds(keys))
+    return (keys[index][1] if index is not None else None), sum(slow), seen
+
+
+@lru_cache(maxsize=256)
+def _ceiling(key: str, alpha: float, quantile: float) -> Remembered:
+    return Remembered(alpha, spend_open_ended(_HALF_SPENT), trials_at(1 - quantile))
