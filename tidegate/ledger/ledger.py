@@ -119,6 +119,12 @@ class Ledger:
             row = conn.execute(sa.select(table.entries).where(table.entries.c.id == entry_id)).one_or_none()
         return None if row is None else _to_entry(row)
 
+    def at(self, seq: int) -> LedgerEntry | None:
+        """The fact with this number, or None."""
+        with self._db.read() as conn:
+            row = conn.execute(sa.select(table.entries).where(table.entries.c.seq == seq)).one_or_none()
+        return None if row is None else _to_entry(row)
+
     def anchor(self) -> Anchor:
         """The chain's head now. Kept outside the database, it lets a later `verify` see even a rewritten chain."""
         with self._db.read() as conn:
