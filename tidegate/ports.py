@@ -122,6 +122,13 @@ class Engines(Protocol):
 # --- retraining -----------------------------------------------------------------------------------------------------
 
 
+class RunFailure(Contract):
+    """Why a run failed, and whether the same run tried again can succeed (a lost worker) or not (a failed gate)."""
+
+    reason: str
+    transient: bool
+
+
 class RunLauncher(Protocol):
     """Starts the retraining pipeline for a request. The request's key is the run's name: starting twice is one run."""
 
@@ -129,5 +136,8 @@ class RunLauncher(Protocol):
         """The run's id."""
 
     def state(self, run: str) -> Literal["running", "succeeded", "failed"]: ...
+
+    def failure(self, run: str) -> RunFailure | None:
+        """Of a failed run; None for any other."""
 
     def since(self, run: str) -> datetime | None: ...

@@ -94,6 +94,9 @@ class RetrainingSettings(_Group):
         default=3600.0, description="after a retraining of a model ended, no other starts for so long (s)"
     )
     max_attempts: PositiveInt = Field(default=2, description="runs per request before it is failed for good")
+    retry_seconds: NonNegativeFloat = Field(
+        default=30.0, description="wait before a run that the infrastructure failed is tried again (s)"
+    )
 
 
 class TrainingSettings(_Group):

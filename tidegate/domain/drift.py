@@ -10,7 +10,7 @@ from tidegate.domain.base import Contract, UtcTime
 
 
 class ColumnDrift(Contract):
-    """One column's drift: a test statistic against its threshold."""
+    """One column's drift: a p-value against its threshold, and an effect size against the least that counts."""
 
     column: str
     kind: Literal["text", "embedding", "feature", "quality", "schema"]
@@ -18,6 +18,8 @@ class ColumnDrift(Contract):
     value: float
     threshold: float
     drifted: bool
+    effect: float | None = Field(default=None, description="effect size of the method; None for schema changes")
+    effect_floor: float | None = Field(default=None, description="a smaller effect is no drift, however significant")
 
 
 class DriftReport(Contract):

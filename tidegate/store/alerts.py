@@ -80,6 +80,12 @@ class AlertStore:
         with self._db.read() as conn:
             return [Alert.model_validate_json(body) for body in conn.execute(query.limit(limit)).scalars()]
 
+    def known(self, dedup_key: str) -> bool:
+        """Whether an alert of this key was ever stored."""
+        query = sa.select(alerts.c.dedup_key).where(alerts.c.dedup_key == dedup_key)
+        with self._db.read() as conn:
+            return conn.execute(query).first() is not None
+
     def settle(self, dedup_key: str, outcome: str, *, conn: sa.Connection | None = None) -> bool:
         """Writes what was decided about an alert, once; False when that had been done before."""
         undecided = sa.and_(alerts.c.dedup_key == dedup_key, alerts.c.outcome.is_(None))

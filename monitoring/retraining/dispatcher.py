@@ -1,0 +1,105 @@
+"""Carries retraining requests out: starts runs, follows them, tries again what the infrastructure failed.
+
+One dispatcher works at a time (a lease); the launcher makes starting idempotent by the request's key, so that a crash
+between starting a run and recording it, or two dispatchers in a lease's last second, still give one run.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from monitoring.retraining.decisions import RetrainDecisions
+from tidegate.clock import Clock
+from tidegate.db import Database
+from tidegate.domain.drift import RetrainRequest
+from tidegate.errors import TidegateError
+from tidegate.logging import get_logger
+from tidegate.ports import RunLauncher
+from tidegate.store.leases import LeaseStore
+from tidegate.store.retraining import RetrainStore
+
+LEASE = "retraining-dispatcher"
+_log = get_logger(__name__)
+
+
+class Dispatcher:
+    """`tick()` does one round and returns; the receiver calls it again and again.
+
+    Args:
+        holder: this process' name for the lease.
+        max_attempts: runs of one request before it is failed for good.
+        retry_seconds: wait before a run is tried again.
+    """
+
+    def __init__(
+        self,
+        *,
+        db: Database,
+        clock: Clock,
+        decisions: RetrainDecisions,
+        launcher: RunLauncher,
+        holder: str,
+        lease_seconds: float,
+        max_attempts: int,
+        retry_seconds: float = 30.0,
+    ) -> None:
+        self._decisions = decisions
+        self._requests = RetrainStore(db, clock)
+        self._leases = LeaseStore(db, clock)
+        self._launcher = launcher
+        self._clock = clock
+        self._holder = holder
+        self._lease_seconds = lease_seconds
+        self._max_attempts = max_attempts
+        self._retry = timedelta(seconds=retry_seconds)
+        self._epoch: int | None = None
+
+    def tick(self) -> bool:
+        """One round; False when another process holds the lease."""
+        self._epoch = self._leases.acquire(LEASE, self._holder, self._lease_seconds)
+        if self._epoch is None:
+            return False
+        self._decisions.settle_pending()
+        for request in self._requests.list(status="pending"):
+            self._start(request)
+        for request in self._requests.list(status="running"):
+            self._follow(request)
+        return True
+
+    def release(self) -> None:
+        """Hands the lease over at once, so that a standby does not wait for it to expire."""
+        if self._epoch is not None:
+            self._leases.release(LEASE, self._holder, self._epoch)
+            self._epoch = None
+
+    def _start(self, request: RetrainRequest) -> None:
+        if request.attempts and self._clock.now() < request.updated_at + self._retry:
+            return
+        try:
+            run = self._launcher.start(request)
+        except TidegateError as error:
+            self._failed_attempt(request, str(error), transient=True)
+            return
+        self._requests.update(request.key, "running", f"run {run} has started", run)
+        _log.info("retraining started", key=request.key, model=request.model, run=run, attempt=request.attempts + 1)
+
+    def _follow(self, request: RetrainRequest) -> None:
+        run = request.run or request.key
+        state = self._launcher.state(run)
+        if state == "succeeded":
+            self._requests.update(request.key, "succeeded", f"run {run} succeeded")
+            _log.info("retraining succeeded", key=request.key, run=run)
+        elif state == "failed":
+            failure = self._launcher.failure(run)
+            reason = failure.reason if failure else f"run {run} failed"
+            self._failed_attempt(request, reason, transient=failure.transient if failure else False)
+
+    def _failed_attempt(self, request: RetrainRequest, reason: str, *, transient: bool) -> None:
+        attempts = request.attempts + 1
+        if transient and attempts < self._max_attempts:
+            told = f"attempt {attempts} of {self._max_attempts} failed, it is tried again: {reason}"
+            self._requests.update(request.key, "pending", told, attempts=attempts)
+            _log.warning("retraining is tried again", key=request.key, why=reason)
+        else:
+            self._requests.update(request.key, "failed", reason, attempts=attempts)
+            _log.error("retraining failed", key=request.key, why=reason, transient=transient)
