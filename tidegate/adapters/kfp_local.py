@@ -71,7 +71,7 @@ class KfpLocalRunner:
         """
         folder = self._home / "runs" / run
         folder.mkdir(parents=True, exist_ok=True)
-        request, result, log_path = folder / "request.json", folder / "outputs.json", folder / "run.log"
+        request, result, log_path = folder / "request.json", folder / "outputs.json", folder / "pipeline.log"
         result.unlink(missing_ok=True)
         root = str(folder / "artifacts")
         request.write_text(json.dumps({"pipeline": pipeline, "arguments": dict(arguments), "root": root}))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from tidegate.adapters.mlflow_server import mlflow_server_command
+from tidegate.adapters.mlflow_server import mlflow_server
 from tidegate.adapters.ray_head import RayPorts, ray_head_command
 from tidegate.local.process import Part
 from tidegate.settings import Settings
@@ -58,7 +58,7 @@ def build_parts(settings: Settings, ports: Mapping[str, int]) -> list[Part]:
     env = {"TIDEGATE_HOME": str(settings.home), "PYTHONUNBUFFERED": "1"}
     ray_ports = RayPorts(**{name: ports[f"ray_{name}"] for name in RayPorts.names()})
     ray_argv, ray_env = ray_head_command(settings, ray_ports)
-    mlflow_argv, mlflow_env = mlflow_server_command(settings, ports["mlflow"])
+    mlflow = mlflow_server(settings.home, ports["mlflow"])
     return [
         Part(
             name="ray",
@@ -69,9 +69,9 @@ def build_parts(settings: Settings, ports: Mapping[str, int]) -> list[Part]:
         ),
         Part(
             name="mlflow",
-            argv=mlflow_argv,
-            env={**env, **mlflow_env},
-            ready=_http(f"{settings.mlflow_uri}/health"),
+            argv=mlflow.argv,
+            env={**env, **mlflow.env},
+            ready=_http(mlflow.health_url),
             ready_seconds=HEAVY_IMPORT_SECONDS,
         ),
         Part(

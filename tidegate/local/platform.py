@@ -71,10 +71,10 @@ class LocalPlatform:
                     self.book.start(part)
                     started.append(part.name)
                     report(f"starting {part.name}")
-                if part.name == "ray" and "ray" in started:
-                    # The workers warm up (imports of 10 s and more) while the other parts start.
-                    self._await(part)
-                    self._start_workers()
+            if "ray" in started:
+                # The workers warm up (imports of 10 s and more) while the other parts start.
+                self._await(next(part for part in parts if part.name == "ray"))
+                self._start_workers()
             self.wait(wait_for if wait_for is not None else [part.name for part in parts], report, parts=parts)
         return started
 
@@ -91,16 +91,11 @@ class LocalPlatform:
                 report(f"{part.name} is ready")
 
     def down(self, report: Report) -> list[str]:
-        """Ends every part, in reverse order, and what they started. State stays; `up` goes on with it."""
+        """Ends every part and what they started. State stays; `up` goes on with it."""
         with self._lock():
-            order = [info.name for info in PARTS]
-            # Runs first: they would fail loudly while their platform goes away under them.
-            names = sorted(self.book.names(), key=lambda name: order.index(name) if name in order else len(order))
-            stopped = []
-            for name in reversed(names):
-                if self.book.stop(name):
-                    stopped.append(name)
-                    report(f"stopped {name}")
+            stopped = self.book.stop(self.book.names())
+            for name in stopped:
+                report(f"stopped {name}")
         return stopped
 
     def status(self) -> list[PartStatus]:

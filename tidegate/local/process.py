@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,8 @@ from tidegate.errors import Unavailable
 _START_TIME_TOLERANCE_SECONDS = 1.0
 _POLL_SECONDS = 0.1
 _LOG_TAIL_LINES = 8
+_STOP_SECONDS = 10.0
+_KILLED_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +36,6 @@ class Part:
     env: Mapping[str, str] = field(default_factory=dict)
     ready: Callable[[], bool]
     ready_seconds: float = 120.0
-    stop_seconds: float = 15.0
 
 
 class ProcessBook:
@@ -106,24 +107,28 @@ class ProcessBook:
                 )
             time.sleep(_POLL_SECONDS)
 
-    def stop(self, name: str, seconds: float = 15.0) -> bool:
-        """Ends a part and what it started: SIGTERM, then SIGKILL after `seconds`. False when it did not run."""
-        process = self.running(name)
-        if process is None:
-            return False
-        family = [process, *_children(process)]
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.send_signal(signal.SIGTERM)
-        _, alive = psutil.wait_procs([process], timeout=seconds)
-        # Children may outlive their parent (Ray's workers), and new ones may have appeared meanwhile.
-        family += [child for member in alive for child in _children(member)]
+    def stop(self, names: Iterable[str], seconds: float = _STOP_SECONDS) -> list[str]:
+        """Ends parts and all that they started: SIGTERM to each at once, SIGKILL to what is left after `seconds`.
+
+        Returns:
+            The names of those that ran.
+        """
+        found = {name: process for name in names if (process := self.running(name)) is not None}
+        # The families are taken down before anything is ended: children outlive their parent (Ray's workers).
+        family = [member for process in found.values() for member in (process, *_children(process))]
+        for process in found.values():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGTERM)
+        psutil.wait_procs(list(found.values()), timeout=seconds)
+        family += [child for member in family if _alive(member) for child in _children(member)]
         rest = [member for member in family if _alive(member)]
         for member in rest:
             with contextlib.suppress(psutil.NoSuchProcess):
                 member.kill()
-        psutil.wait_procs(rest, timeout=5)
-        (self._pids / f"{name}.json").unlink(missing_ok=True)
-        return True
+        psutil.wait_procs(rest, timeout=_KILLED_SECONDS)
+        for name in found:
+            (self._pids / f"{name}.json").unlink(missing_ok=True)
+        return list(found)
 
     def log_tail(self, name: str, lines: int = _LOG_TAIL_LINES) -> str:
         """The last lines of a part's log."""
