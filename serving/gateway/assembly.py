@@ -1,0 +1,165 @@
+"""Builds a gateway's parts from the settings: the only file of the gateway that knows which adapters there are."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from serving.gateway.batching import BatchWriter, T
+from serving.gateway.drain import Drain
+from serving.gateway.features import FeatureLookup
+from serving.gateway.identity import Pseudonyms
+from serving.gateway.metrics import Metrics
+from serving.gateway.mirror import Mirroring
+from serving.gateway.parts import Parts
+from serving.gateway.recorder import Recorder
+from serving.gateway.routing_watch import RoutingWatch
+from serving.gateway.upstream import EngineClient
+from serving.gateway.windows import ArmCounter
+from tidegate.api_keys import ApiKeys
+from tidegate.clock import Clock, SystemClock
+from tidegate.db import Database
+from tidegate.domain.evidence import ArmAnswer, ArmWindow, Pair
+from tidegate.ids import new_id
+from tidegate.inference_log import LogRow, write_rows
+from tidegate.logging import get_logger
+from tidegate.ports import OnlineFeatures
+from tidegate.redaction import redact
+from tidegate.settings import Settings
+from tidegate.store.evidence import EvidenceStore
+from tidegate.store.routing import RoutingStore
+
+_log = get_logger(__name__)
+_MAX_PAIRS_WAITING = 10_000
+_MAX_WINDOWS_WAITING = 10_000
+_EVIDENCE_FLUSH_SECONDS = 0.25
+_EVIDENCE_FLUSH_ITEMS = 64
+_EXTRA_CONNECTIONS = 16  # to engines, for mirrors and probes beside the requests in flight
+
+
+def assemble(settings: Settings, *, online: OnlineFeatures | None, clock: Clock | None = None) -> Parts:
+    """The parts of one gateway process.
+
+    Args:
+        online: the online feature store; None renders every feature as unknown.
+
+    Raises:
+        TidegateError: the key file or the user key cannot be used, or the database has a wrong URL.
+    """
+    clock = clock or SystemClock()
+    metrics = Metrics()
+    db = Database.open(settings.database_url)
+    evidence = EvidenceStore(db, clock)
+    gateway = gateway_id()
+    engine = EngineClient(max_connections=settings.limits.max_concurrency + _EXTRA_CONNECTIONS)
+    pairs = _evidence_writer("pairs", partial(_store_pairs, evidence), metrics, _MAX_PAIRS_WAITING)
+    windows = _evidence_writer("windows", partial(_store_windows, evidence), metrics, _MAX_WINDOWS_WAITING)
+    log = _log_writer(settings, metrics)
+    mirroring = Mirroring(
+        engine,
+        pairs,
+        max_in_flight=settings.limits.max_concurrency,
+        timeout_seconds=settings.limits.timeout_seconds,
+        clock=clock,
+        metrics=metrics,
+    )
+    counter = ArmCounter(gateway, clock)
+    watch = RoutingWatch(
+        RoutingStore(db, clock),
+        gateway=gateway,
+        path=settings.home / "gateway" / "routing.json",
+        poll_seconds=settings.intervals.routing_poll,
+        ack_seconds=settings.intervals.ack_fresh / 4,
+        clock=clock,
+        metrics=metrics,
+    )
+    watch.load()
+    watch.poll()
+    return Parts(
+        authenticate=ApiKeys.load(settings.api_keys_path).authenticate,
+        limits=settings.limits,
+        watch=watch,
+        features=FeatureLookup(online, clock=clock, metrics=metrics),
+        engine=engine,
+        mirroring=mirroring,
+        recorder=Recorder(counter, mirroring, log, clock=clock, metrics=metrics),
+        counter=counter,
+        evidence=evidence,
+        log=log,
+        pairs=pairs,
+        windows=windows,
+        pseudonyms=Pseudonyms.load_or_create(settings.secrets / "user-pseudonym.key"),
+        drain=Drain(),
+        clock=clock,
+        metrics=metrics,
+    )
+
+
+def gateway_id() -> str:
+    """New with every process: counts of a block are kept per gateway, and a restart must not replace them."""
+    return f"{socket.gethostname()}-{os.getpid()}-{new_id()[-8:].lower()}"
+
+
+def redacted_row(row: LogRow) -> LogRow:
+    answer = None if row.answer is None else redact(row.answer)[0]
+    return replace(row, text=redact(row.text)[0], answer=answer, customer=redact(row.customer)[0])
+
+
+def redacted_pair(pair: Pair) -> Pair:
+    return pair.model_copy(
+        update={
+            "text": redact(pair.text)[0],
+            "stable": _redacted_answer(pair.stable),
+            "candidate": _redacted_answer(pair.candidate),
+        }
+    )
+
+
+def latest(windows: list[ArmWindow]) -> list[ArmWindow]:
+    """Of several counts of one block, the last: it contains the others."""
+    keyed = {
+        (w.deployment, w.rollout, w.step, w.role, w.version, w.epoch, w.gateway, w.block_start): w for w in windows
+    }
+    return list(keyed.values())
+
+
+def _redacted_answer(answer: ArmAnswer) -> ArmAnswer:
+    return answer if answer.text is None else answer.model_copy(update={"text": redact(answer.text)[0]})
+
+
+def _store_pairs(evidence: EvidenceStore, batch: list[Pair]) -> None:
+    evidence.add_pairs([redacted_pair(pair) for pair in batch])
+
+
+def _store_windows(evidence: EvidenceStore, batch: list[ArmWindow]) -> None:
+    evidence.add_windows(latest(batch))
+
+
+def _log_writer(settings: Settings, metrics: Metrics) -> BatchWriter[LogRow]:
+    log = settings.inference_log
+
+    def write(batch: list[LogRow]) -> None:
+        write_rows(log.uri, [redacted_row(row) for row in batch])
+
+    return BatchWriter(
+        "log",
+        write,
+        capacity=log.max_buffer_rows,
+        flush_items=log.flush_rows,
+        flush_seconds=log.flush_seconds,
+        on_drop=metrics.dropped.labels("log").inc,
+    )
+
+
+def _evidence_writer(name: str, sink: Callable[[list[T]], None], metrics: Metrics, capacity: int) -> BatchWriter[T]:
+    return BatchWriter(
+        name,
+        sink,
+        capacity=capacity,
+        flush_items=_EVIDENCE_FLUSH_ITEMS,
+        flush_seconds=_EVIDENCE_FLUSH_SECONDS,
+        on_drop=metrics.dropped.labels(name).inc,
+    )

@@ -1,0 +1,62 @@
+"""`/healthz`: the process lives. `/readyz`: it can serve, and what is degraded. `/metrics`: Prometheus."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from serving.gateway.metrics import CONTENT_TYPE
+from serving.gateway.parts import Parts
+
+_ENGINE_SECONDS = 1.0
+_REMEMBER_SECONDS = 1.0  # probes of many load balancers must not become load on the engines
+
+
+class Health:
+    """Answers probes.
+
+    Ready means: there is a routing table and every engine it names answers. What only delays bookkeeping (the database
+    or the disk of the inference log) degrades but does not unready: requests are served all the same.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._engines: tuple[float, dict[str, bool]] | None = None
+        self._lock = asyncio.Lock()
+
+    async def healthz(self, _: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(self, _: Request) -> Response:
+        parts = self._parts
+        tables = parts.watch.tables
+        engines = await self._reachable()
+        stores = {"routing": parts.watch.problem} | {writer.name: writer.problem for writer in parts.writers}
+        ready = bool(tables) and all(engines.values()) and not parts.drain.begun
+        degraded = any(problem is not None for problem in stores.values())
+        state = ("degraded" if degraded else "ready") if ready else "unready"
+        body: dict[str, Any] = {
+            "status": state,
+            "draining": parts.drain.begun,
+            "epochs": {table.deployment: table.epoch for table in tables.values()},
+            "engines": engines,
+            "stores": stores,
+        }
+        return JSONResponse(body, status_code=200 if ready else 503)
+
+    async def metrics(self, _: Request) -> Response:
+        return Response(self._parts.metrics.render(), media_type=CONTENT_TYPE)
+
+    async def _reachable(self) -> dict[str, bool]:
+        async with self._lock:
+            targets = sorted({arm.target for table in self._parts.watch.tables.values() for arm in table.arms})
+            now = self._parts.clock.monotonic()
+            if self._engines is not None and now < self._engines[0] and sorted(self._engines[1]) == targets:
+                return self._engines[1]
+            found = await asyncio.gather(*(self._parts.engine.reachable(target, _ENGINE_SECONDS) for target in targets))
+            engines = dict(zip(targets, found, strict=True))
+            self._engines = (now + _REMEMBER_SECONDS, engines)
+            return engines
