@@ -6,7 +6,7 @@ engine is a new entry here (docs/engines.md).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tidegate.domain.resources import ModelRuntimeSpec
@@ -23,12 +23,18 @@ _HEADROOM = 32
 Renderer = Callable[[str, ModelRuntimeSpec, Sequence[AdapterSlot]], dict[str, Any]]
 
 
-def render_application(runtime: str, spec: ModelRuntimeSpec, adapters: Sequence[AdapterSlot]) -> dict[str, Any]:
+def render(runtime: str, manifest: Mapping[str, Any], adapters: Sequence[AdapterSlot]) -> dict[str, Any]:
     """One application of serveConfigV2 (`ServeApplicationSchema`) for a runtime.
+
+    Args:
+        runtime: name of the ModelRuntime.
+        manifest: its spec, in the manifest's spelling (or `ModelRuntimeSpec.model_dump()`).
+        adapters: what its replicas shall hold.
 
     Raises:
         InvalidInput: no engine of that type is in the catalog, an adapter does not fit, or too many are wanted.
     """
+    spec = ModelRuntimeSpec.model_validate(manifest)
     renderer = _ENGINES.get(spec.engine.type)
     if renderer is None:
         raise InvalidInput(

@@ -1,0 +1,74 @@
+"""A Ray of the tests' own and small helpers around it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from tidegate.adapters.ray_head import RayPorts, ray_head_command
+from tidegate.settings import Settings
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports on the loopback interface that nobody listens on now."""
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
+
+
+def until(what: str, condition: Callable[[], bool], *, seconds: float) -> None:
+    """Waits for a condition; fails naming it."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.1)
+
+
+@contextmanager
+def ray_head(home: Path) -> Iterator[Settings]:
+    """A token-authenticated Ray head; ends with everything that it started."""
+    *ports, engine = free_ports(len(RayPorts.names()) + 1)
+    named = RayPorts(**dict(zip(RayPorts.names(), ports, strict=True)))
+    settings = Settings(
+        home=home,
+        ray_address=f"127.0.0.1:{named.gcs}",
+        ray_dashboard_url=f"http://127.0.0.1:{named.dashboard}",
+        engine_url=f"http://127.0.0.1:{engine}",
+    )
+    command, environment = ray_head_command(settings, named)
+    with (home / "ray.log").open("w") as log:
+        process = subprocess.Popen(
+            command, env=os.environ | environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        until("Ray's dashboard answers", lambda: _answers(settings, process), seconds=90)
+        yield settings
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _answers(settings: Settings, process: subprocess.Popen[bytes]) -> bool:
+    assert process.poll() is None, (settings.home / "ray.log").read_text()[-2000:]
+    headers = {"authorization": f"Bearer {settings.ray_token_path.read_text()}"}
+    try:
+        return httpx.get(f"{settings.ray_dashboard_url}/api/version", headers=headers, timeout=2).is_success
+    except httpx.HTTPError:
+        return False
