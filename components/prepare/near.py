@@ -9,7 +9,9 @@ from components.prepare.stages import Row, identity
 from tidegate.domain.manifest import StageAccount
 
 _SHINGLE = 3  # characters
-_PERMUTATIONS = 64
+# 16 bands of 8 rows propose a pair of similarity s with probability 1 - (1 - s^8)^16: 99.4% at 0.85, 23% at 0.6.
+_BANDS, _BAND_ROWS = 16, 8
+_PERMUTATIONS = _BANDS * _BAND_ROWS
 
 
 def shingles(text: str) -> frozenset[str]:
@@ -27,7 +29,7 @@ def drop_near_duplicates(rows: Sequence[Row], similarity: float) -> tuple[list[R
     """Keeps the first by time of rows with the same label whose shingles' Jaccard similarity reaches `similarity`.
 
     LSH proposes pairs, the true similarity decides, so a pair below the threshold is never dropped; a pair above it can
-    be missed (with 64 permutations, few per cent right at the threshold). Rows with different labels are kept: "top up
+    be missed, rarely: see the bands. Rows with different labels are kept: "top up
     by card" and "top up by cash" are near, and different.
     """
     if similarity >= 1.0 or not rows:
@@ -44,7 +46,9 @@ def drop_near_duplicates(rows: Sequence[Row], similarity: float) -> tuple[list[R
     indexes: dict[str, MinHashLSH] = {}
     kept: list[Row] = []
     for number, row in enumerate(rows):
-        index = indexes.setdefault(row.label, MinHashLSH(threshold=similarity, num_perm=_PERMUTATIONS))
+        if row.label not in indexes:
+            indexes[row.label] = MinHashLSH(num_perm=_PERMUTATIONS, params=(_BANDS, _BAND_ROWS))
+        index = indexes[row.label]
         if any(jaccard(sets[number], sets[other]) >= similarity for other in index.query(sketches[number])):
             continue
         index.insert(number, sketches[number], check_duplication=False)
