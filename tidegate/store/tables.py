@@ -85,6 +85,18 @@ arm_windows = sa.Table(
     sa.Column("body", sa.Text, nullable=False),
     sa.Index("arm_windows_deployment", "deployment", "block_start"),
 )
+rollout_actions = sa.Table(
+    "rollout_actions",
+    metadata,
+    sa.Column("id", sa.String(26), primary_key=True),
+    sa.Column("deployment", sa.String(63), nullable=False),
+    sa.Column("action", sa.String(16), nullable=False),
+    sa.Column("by", sa.String(255), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("time", UtcDateTime, nullable=False),
+    sa.Column("answer", sa.Text),
+    sa.Index("rollout_actions_open", "deployment", "answer"),
+)
 requests = sa.Table(
     "requests",
     metadata,
