@@ -125,8 +125,12 @@ class Database:
 
 
 def insert(conn: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
-    """`INSERT` of the connection's dialect, with `on_conflict_do_update` and `on_conflict_do_nothing`."""
-    return postgresql.insert(table) if conn.dialect.name == "postgresql" else sqlite.insert(table)
+    """`INSERT` of the connection's dialect, with `on_conflict_do_update` and `on_conflict_do_nothing`.
+
+    Its result's `rowcount` says whether a row was written; SQLAlchemy keeps that of an INSERT only when told.
+    """
+    statement = postgresql.insert(table) if conn.dialect.name == "postgresql" else sqlite.insert(table)
+    return statement.execution_options(preserve_rowcount=True)
 
 
 def _parse(text: str) -> sa.URL:
