@@ -1,0 +1,14 @@
+"""`tidegate down`: stop the embedded platform."""
+
+from __future__ import annotations
+
+from tidegate.cli.output import console
+
+
+def command() -> None:
+    """Stop the platform on this machine, running pipelines included. Its state stays; `tidegate up` goes on with it."""
+    from tidegate.local.platform import LocalPlatform  # noqa: PLC0415 - see up
+
+    out = console(stderr=True)
+    if not LocalPlatform().down(lambda line: out.print(f"  {line}", highlight=False)):
+        out.print("nothing was running")
