@@ -77,10 +77,8 @@ def read_adapter(folder: Path, *, max_rank: int, digest: str | None = None) -> A
             next_step="The files changed after registration: restore them, or register them as a new version.",
         )
     rank, scaling = _arithmetic(folder, max_rank)
-    from safetensors.torch import load_file  # noqa: PLC0415  torch: not before an adapter is loaded
-
     layers: dict[str, dict[str, torch.Tensor]] = {}
-    for key, tensor in load_file(str(folder / WEIGHTS_FILE)).items():
+    for key, tensor in _tensors(folder).items():
         match = _KEY.match(key)
         if match is None:
             raise InvalidInput(
@@ -89,6 +87,20 @@ def read_adapter(folder: Path, *, max_rank: int, digest: str | None = None) -> A
             )
         layers.setdefault(match["module"], {})[match["side"]] = tensor
     return AdapterWeights(rank=rank, scaling=scaling, layers=_paired(folder, layers, rank))
+
+
+def _tensors(folder: Path) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError  # noqa: PLC0415  torch: not before an adapter is loaded
+    from safetensors.torch import load_file  # noqa: PLC0415
+
+    try:
+        tensors: dict[str, torch.Tensor] = load_file(str(folder / WEIGHTS_FILE))
+    except SafetensorError as error:
+        raise InvalidInput(
+            f"{folder / WEIGHTS_FILE} is not a safetensors file ({error})",
+            next_step="The file is damaged: copy it again from the registry.",
+        ) from None
+    return tensors
 
 
 def _arithmetic(folder: Path, max_rank: int) -> tuple[int, float]:

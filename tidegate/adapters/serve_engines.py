@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from tidegate.errors import InvalidInput, NotFound, TidegateError, Unavailable
+from tidegate.errors import InvalidInput, NotFound, Unavailable
 from tidegate.ports import AdapterSlot, EngineStatus
 from tidegate.settings import Settings
 
