@@ -36,7 +36,8 @@ def parse_manifest(document: Any, source: str) -> AnyResource:
         InvalidInput: see `parse_manifests`.
     """
     if not isinstance(document, dict):
-        raise InvalidInput(f"{source} is a {type(document).__name__}, not a manifest", next_step="Start with apiVersion.")
+        found = type(document).__name__
+        raise InvalidInput(f"{source} is a {found}, not a manifest", next_step="Start with apiVersion.")
     if document.get("apiVersion") != API_VERSION:
         raise InvalidInput(
             f"{source} has apiVersion {document.get('apiVersion')!r}", next_step=f"Use apiVersion: {API_VERSION}."

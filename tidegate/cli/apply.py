@@ -29,7 +29,7 @@ def command(
     texts = [text for name in file for text in _read(name)]
     resources = [resource for source, text in texts for resource in parse_manifests(text, source)]
     if not resources:
-        raise InvalidInput(f"no manifest in {', '.join(file)}", next_step="Name a file with a ModelRuntime or ModelDeployment.")
+        raise InvalidInput(f"no manifest in {', '.join(file)}", next_step="Name a file that holds one.")
     rows: list[dict[str, Any]] = []
     if dry_run:
         rows = [{"kind": r.kind, "name": r.metadata.name, "result": "valid (dry run)"} for r in resources]

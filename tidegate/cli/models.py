@@ -29,7 +29,7 @@ _COLUMNS = {
     "trigger": "trigger",
     "created": "created",
 }
-VersionArgument = Annotated[str, typer.Argument(help="NAME/VERSION or NAME@ALIAS, for example banking-intent@champion.")]
+VersionArgument = Annotated[str, typer.Argument(help="NAME/VERSION or NAME@ALIAS: banking-intent@champion.")]
 
 
 @app.command("list")
@@ -42,7 +42,8 @@ def list_versions(
     names = registry.names()
     if name is None:
         rows = [{"name": item, "versions": len(registry.versions(item)), **_aliases(registry, item)} for item in names]
-        render(rows, output, {"name": "model", "versions": "versions", "aliases": "aliases"}, empty="no model is registered")
+        columns = {"name": "model", "versions": "versions", "aliases": "aliases"}
+        render(rows, output, columns, empty="no model is registered")
         return
     if name not in names:
         raise NotFound(f"model {name!r} is not registered", next_step=f"There are: {', '.join(names) or 'none'}.")

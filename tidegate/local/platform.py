@@ -165,6 +165,7 @@ def _check_disk(home: Path) -> None:
     free = shutil.disk_usage(home).free
     if free < _NEEDED_DISK_BYTES:
         raise ResourceExhausted(
-            f"{home} has {free / 2**30:.1f} GiB of disk left, and the platform needs {_NEEDED_DISK_BYTES / 2**30:.0f} GiB",
+            f"{home} has {free / 2**30:.1f} GiB of disk left, "
+            f"and the platform needs {_NEEDED_DISK_BYTES / 2**30:.0f} GiB",
             next_step="Free some room, or name another folder with TIDEGATE_HOME.",
         )

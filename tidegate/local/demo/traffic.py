@@ -14,20 +14,13 @@ from dataclasses import dataclass, field
 
 import httpx
 
+from components.datasets.rows import TrafficMessage
+
 STREAM_EVERY = 5
 """Every fifth request is streamed, so that both ways of answering are under traffic."""
 
 _LABEL_BATCH_SECONDS = 0.5
 _REQUEST_SECONDS = 60.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Message:
-    """One customer's message and what they really wanted (known later)."""
-
-    customer: str
-    text: str
-    intent: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,23 +67,21 @@ class TrafficDriver:
         self._label_delay = label_delay
         self.tally = Tally()
 
-    def send(self, messages: Iterable[Message]) -> int:
+    def send(self, messages: Iterable[TrafficMessage]) -> int:
         """Sends all messages and their labels; returns how many answers there were before."""
         before = len(self.tally.answers)
         asyncio.run(self._run(iter(messages), threading.Event()))
         return before
 
-    def background(self, messages: Iterable[Message]) -> BackgroundTraffic:
+    def background(self, messages: Iterable[TrafficMessage]) -> BackgroundTraffic:
         """Sends messages until told to stop; use as a context manager."""
         return BackgroundTraffic(self, messages)
 
-    async def _run(self, messages: Iterator[Message], stop: threading.Event) -> None:
+    async def _run(self, messages: Iterator[TrafficMessage], stop: threading.Event) -> None:
         from openai import AsyncOpenAI  # noqa: PLC0415 - half a second to import, and only the demo sends traffic
 
         pending: deque[tuple[float, str, str]] = deque()
-        client = AsyncOpenAI(
-            base_url=f"{self._url}/v1", api_key=self._key, max_retries=0, timeout=_REQUEST_SECONDS
-        )
+        client = AsyncOpenAI(base_url=f"{self._url}/v1", api_key=self._key, max_retries=0, timeout=_REQUEST_SECONDS)
         async with client, httpx.AsyncClient(base_url=self._url, timeout=_REQUEST_SECONDS, trust_env=False) as http:
             users = [self._user(client, messages, pending, stop) for _ in range(self._concurrency)]
             sending = asyncio.gather(*users)
@@ -101,7 +92,11 @@ class TrafficDriver:
             await self._label(http, pending, float("inf"))
 
     async def _user(
-        self, client: object, messages: Iterator[Message], pending: deque[tuple[float, str, str]], stop: threading.Event
+        self,
+        client: object,
+        messages: Iterator[TrafficMessage],
+        pending: deque[tuple[float, str, str]],
+        stop: threading.Event,
     ) -> None:
         for message in messages:
             if stop.is_set():
@@ -111,7 +106,7 @@ class TrafficDriver:
             if answer.error is None:
                 pending.append((time.monotonic() + self._label_delay, answer.request_id, message.intent))
 
-    async def _ask(self, client: object, message: Message, *, stream: bool) -> Answer:
+    async def _ask(self, client: object, message: TrafficMessage, *, stream: bool) -> Answer:
         from openai import APIError, AsyncOpenAI  # noqa: PLC0415 - see _run
 
         assert isinstance(client, AsyncOpenAI)
@@ -120,7 +115,7 @@ class TrafficDriver:
             raw = await client.chat.completions.with_raw_response.create(
                 model=self._model,
                 messages=[{"role": "user", "content": message.text}],
-                user=message.customer,
+                user=message.user,
                 stream=stream,
             )
             parsed = raw.parse()
@@ -160,7 +155,7 @@ class TrafficDriver:
 class BackgroundTraffic:
     """Traffic that goes on while something else is watched."""
 
-    def __init__(self, driver: TrafficDriver, messages: Iterable[Message]) -> None:
+    def __init__(self, driver: TrafficDriver, messages: Iterable[TrafficMessage]) -> None:
         self._driver = driver
         self._messages = iter(messages)
         self._stop = threading.Event()
@@ -180,5 +175,5 @@ class BackgroundTraffic:
     def _work(self) -> None:
         try:
             asyncio.run(self._driver._run(self._messages, self._stop))
-        except BaseException as error:  # noqa: BLE001 - raised again in the thread that stops the traffic
+        except BaseException as error:
             self._error = error
