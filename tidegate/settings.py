@@ -99,6 +99,14 @@ class RetrainingSettings(_Group):
     )
 
 
+class ScoringSettings(_Group):
+    """How mirrored pairs are scored."""
+
+    label_horizon_seconds: PositiveFloat = Field(
+        default=86_400.0, description="how long a pair waits for its true label; after it, the score is missing (s)"
+    )
+
+
 class TrainingSettings(_Group):
     """Defaults of a training run that belong to the machine, not to the model."""
 
@@ -174,6 +182,7 @@ class Settings(BaseSettings):
     inference_log: InferenceLogSettings = Field(default=InferenceLogSettings(), description="log of served requests")
     drift: DriftSettings = Field(default=DriftSettings(), description="drift window")
     retraining: RetrainingSettings = Field(default=RetrainingSettings(), description="cooldown and attempts")
+    scoring: ScoringSettings = Field(default=ScoringSettings(), description="scoring of mirrored pairs")
     training: TrainingSettings = Field(default=TrainingSettings(), description="price and threads of a worker")
 
     @property

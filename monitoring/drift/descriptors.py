@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+LENGTH, WORDS, NON_LETTERS = "text_length", "word_count", "non_letters_percent"
 OOV = "unseen_words_percent"
 PREDICTION = "prediction"
 INVALID = "<invalid>"
@@ -32,9 +33,12 @@ class Windows:
 def align(reference: pd.DataFrame, window: pd.DataFrame, *, features: Sequence[str], labels: Sequence[str]) -> Windows:
     """Equal columns for both windows.
 
+    A customer's rows all carry the same features; counting them as independent would alarm on chance. So a customer's
+    features stand in the first of its rows only and are missing in the others.
+
     Args:
-        reference: columns `text`, `prediction` and features.
-        window: columns `text`, `answer` and features.
+        reference: columns `text`, `prediction`, the features, and `group` (the customer) if known.
+        window: columns `text`, `answer`, `customer` and the features.
         features: features that both have.
         labels: valid answers; any other becomes one category, so that gibberish cannot make a category each.
     """
@@ -42,13 +46,16 @@ def align(reference: pd.DataFrame, window: pd.DataFrame, *, features: Sequence[s
     win = pd.DataFrame({"text": window["text"], PREDICTION: _answers(window["answer"], labels)})
     ref[OOV], win[OOV] = _unseen_percent(list(ref["text"]), list(win["text"]))
     numerical, categorical = [OOV], [PREDICTION]
+    first_ref = ~reference["group"].duplicated() if "group" in reference.columns else pd.Series(True, reference.index)
+    first_win = ~window["customer"].duplicated()
     for name in features:
         if _is_numerical(reference[name], window[name]):
-            ref[name], win[name] = pd.to_numeric(reference[name]), pd.to_numeric(window[name], errors="coerce")
+            of_ref, of_win = pd.to_numeric(reference[name]), pd.to_numeric(window[name], errors="coerce")
             numerical.append(name)
         else:
-            ref[name], win[name] = _categories(reference[name]), _categories(window[name])
+            of_ref, of_win = _categories(reference[name]), _categories(window[name])
             categorical.append(name)
+        ref[name], win[name] = of_ref.where(first_ref), of_win.where(first_win)
     return Windows(
         reference=ref.reset_index(drop=True),
         window=win.reset_index(drop=True),

@@ -79,6 +79,7 @@ class ReceiverProcess:
             **(env or {}),
         }
         self.process: subprocess.Popen[bytes] | None = None
+        self._client = httpx.Client()  # one for all: building a TLS context costs more than a request
 
     def start(self) -> ReceiverProcess:
         log = (self._home.path / f"receiver-{self.port}.log").open("ab")
@@ -93,9 +94,12 @@ class ReceiverProcess:
         assert self.process is not None
         assert self.process.poll() is None, "the receiver has ended; see its log"
         try:
-            return httpx.get(f"{self.url}/readyz", timeout=2).is_success
+            return self._client.get(f"{self.url}/readyz", timeout=2).is_success
         except httpx.TransportError:
             return False
+
+    def alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
 
     def kill(self) -> None:
         assert self.process is not None
@@ -111,7 +115,7 @@ class ReceiverProcess:
     def post(self, document: Any, *, token: str | None = None, timeout: float = 20.0) -> httpx.Response:
         headers = {"Authorization": f"Bearer {token or self._home.token}"}
         content = document if isinstance(document, bytes) else None
-        return httpx.post(
+        return self._client.post(
             f"{self.url}/v1/alerts/alertmanager",
             json=None if content is not None else document,
             content=content,
@@ -124,5 +128,5 @@ def drift_alert(
     model: str = "banking-intent", *, start: datetime = START, resolved: bool = False, **labels: str
 ) -> Any:
     """A delivery that asks for a retraining of a model."""
-    alert = OwnAlert(labels={"alertname": "ModelDrift", "model": model, ACTION_LABEL: "retrain", **labels})
+    alert = OwnAlert(labels={"alertname": "ModelDrift", "model": model, ACTION_LABEL: "retrain"} | labels)
     return webhook(alert, starts_at=start, ends_at=datetime.now(UTC) if resolved else None)
