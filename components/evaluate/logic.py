@@ -8,7 +8,7 @@ an explicit override was given.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,14 +18,18 @@ import pandas as pd
 from components._payload import parse_payload
 from components.evaluate.gate import judge
 from components.evaluate.inference import Asked, ask, base_key, keep_answers, load_answers, prompts
+from components.evaluate.inputs import adapter_folder, resolve_base
 from components.evaluate.metrics import Answers, compare, confusion, label_slices, measure
 from components.evaluate.report import to_html, to_markdown
 from components.evaluate.sampling import stratified_sample
 from components.evaluate.spec import Confusion, EvaluateResult, EvaluateSpec
+from serving.engines.adapter_files import adapter_digest
 from tidegate import attestation
 from tidegate.adapters import storage
+from tidegate.adapters.base_model import ResolvedBase
 from tidegate.clock import Clock, SystemClock
 from tidegate.domain.evaluation import EvalReport, GateOverride
+from tidegate.domain.training import BaseModelRef
 from tidegate.domain.version import ModelVersion
 from tidegate.errors import ContractBroken, GateFailed, InvalidInput
 from tidegate.ids import digest_bytes
@@ -46,6 +50,13 @@ class _TestSet:
     template: PromptTemplate
 
 
+@dataclass(frozen=True)
+class _Models:
+    adapter: Path
+    base: ResolvedBase
+    champion: ModelVersion | None
+
+
 def run(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """The job: `EvaluateSpec` in, `EvaluateResult` out.
 
@@ -59,10 +70,12 @@ def run(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
 
 def evaluate(spec: EvaluateSpec, settings: Settings, clock: Clock, progress: Progress) -> EvaluateResult:
     """Asks, measures, judges, signs and writes; see the module."""
-    test = _read_test_set(spec, settings)
+    test = _read_test_set(spec)
+    adapter = storage.local_path(adapter_folder(spec.adapter_uri), settings.cache)
+    base_model = resolve_base(spec.base, settings.cache)
     champion = _champion(spec, settings)
     progress(f"evaluating {len(test.rows)} rows of {test.rows['label'].nunique()} labels", {"rows": len(test.rows)})
-    candidate, base, best = _ask_all(spec, settings, test, champion, progress)
+    candidate, base, best = _ask_all(spec, settings, _Models(adapter, base_model, champion), test, progress)
 
     answers = _answers(test, candidate, spec.seed)
     comparisons = [compare(answers, _answers(test, base, spec.seed), name="base")]
@@ -74,7 +87,7 @@ def evaluate(spec: EvaluateSpec, settings: Settings, clock: Clock, progress: Pro
     if spec.override is not None and not verdict.passed:
         override = GateOverride(by=spec.override.by, reason=spec.override.reason, at=clock.now())
     report = EvalReport(
-        candidate=_adapter_digest(spec, settings),
+        candidate=adapter_digest(adapter),
         data_digest=test.digest,
         metrics=metrics,
         slices=slices,
@@ -83,7 +96,8 @@ def evaluate(spec: EvaluateSpec, settings: Settings, clock: Clock, progress: Pro
         override=override,
         created_at=clock.now(),
     )
-    result = _write(spec, settings, clock, report, answers, _predictions(test, answers, base, best))
+    files = _render(report, answers, _predictions(test, answers, base, best), settings, clock)
+    result = _write(spec, base_model.ref, report, answers, files)
     for check in verdict.checks:
         progress(f"gate {'passed' if check.passed else 'FAILED'}: {check.name}: {check.reason}", {})
     if override is not None:
@@ -97,7 +111,7 @@ def evaluate(spec: EvaluateSpec, settings: Settings, clock: Clock, progress: Pro
     return result
 
 
-def _read_test_set(spec: EvaluateSpec, settings: Settings) -> _TestSet:
+def _read_test_set(spec: EvaluateSpec) -> _TestSet:
     uri = storage.join(spec.data_uri, "test.parquet")
     content = storage.read_bytes(uri)
     rows = pd.read_parquet(io.BytesIO(content))
@@ -111,7 +125,6 @@ def _read_test_set(spec: EvaluateSpec, settings: Settings) -> _TestSet:
             next_step="Evaluate a template with a closed set of labels.",
         )
     sample = stratified_sample(rows, max_rows=spec.max_rows, seed=spec.seed).reset_index(drop=True)
-    del settings
     return _TestSet(sample, digest_bytes(content), template)
 
 
@@ -134,17 +147,17 @@ def _champion(spec: EvaluateSpec, settings: Settings) -> ModelVersion | None:
 
 
 def _ask_all(
-    spec: EvaluateSpec, settings: Settings, test: _TestSet, champion: ModelVersion | None, progress: Progress
+    spec: EvaluateSpec, settings: Settings, models: _Models, test: _TestSet, progress: Progress
 ) -> tuple[Asked, Asked, Asked | None]:
     """Answers of the candidate, of the untuned base (kept ones where there are) and of the champion."""
-    generator = _generator(spec, spec.base.uri, settings)
-    generator.load(CANDIDATE, storage.local_path(spec.adapter_uri, settings.cache))
+    champion, base_digest = models.champion, models.base.ref.digest
+    generator = _generator(models.base.folder, spec)
+    generator.load(CANDIDATE, models.adapter)
     conversations = prompts(test.rows, test.template)
 
-    def told(who: str) -> Any:
-        return lambda done: progress(
-            f"{who}: {done} of {len(conversations)} answers", {"done": done, "of": len(conversations)}
-        )
+    def told(who: str) -> Callable[[int], None]:
+        of = len(conversations)
+        return lambda done: progress(f"{who}: {done} of {of} answers", {"done": done, "of": of})
 
     candidate = ask(
         generator, CANDIDATE, conversations, spec.generation, batch_size=spec.batch_size, report=told("candidate")
@@ -152,9 +165,9 @@ def _ask_all(
     best = None
     if champion is not None:
         other = generator
-        if champion.base.digest != spec.base.digest:
-            other = _generator(spec, champion.base.uri, settings)
-        other.load(CHAMPION, storage.local_path(champion.adapter.uri, settings.cache))
+        if champion.base.digest != base_digest:
+            other = _generator(resolve_base(champion.base, settings.cache).folder, spec)
+        other.load(CHAMPION, storage.local_path(champion.adapter.uri, settings.cache), champion.adapter.digest)
         best = ask(
             other,
             CHAMPION,
@@ -163,7 +176,7 @@ def _ask_all(
             batch_size=spec.batch_size,
             report=told(f"champion {champion.key}"),
         )
-    key = base_key(spec.base.digest, conversations, spec.generation)
+    key = base_key(base_digest, conversations, spec.generation)
     kept = load_answers(settings.cache, key)
     if kept is not None and len(kept) == len(conversations):
         progress("base: answers taken from the cache", {"done": len(kept), "of": len(kept)})
@@ -173,17 +186,16 @@ def _ask_all(
     return candidate, base, best
 
 
-def _generator(spec: EvaluateSpec, uri: str, settings: Settings) -> AdapterGenerator:
+def _generator(folder: Path, spec: EvaluateSpec) -> AdapterGenerator:
     from serving.engines.generator import AdapterGenerator  # noqa: PLC0415  torch takes seconds
-    from tidegate.adapters.base_model import resolve_base_model  # noqa: PLC0415
 
-    base = resolve_base_model(uri, settings.cache)
-    if uri == spec.base.uri and base.ref.digest != spec.base.digest:
-        raise ContractBroken(
-            f"base model {uri} has digest {base.ref.digest}, but the adapter was trained on {spec.base.digest}",
-            next_step="Name the base model that the adapter was trained on.",
-        )
-    return AdapterGenerator(base.folder, max_model_length=spec.max_model_length)
+    return AdapterGenerator(
+        folder,
+        max_model_length=spec.max_model_length,
+        max_adapter_rank=spec.max_adapter_rank,
+        max_adapters=2,
+        max_batch_size=spec.batch_size,
+    )
 
 
 def _answers(test: _TestSet, asked: Asked, seed: int) -> Answers:
@@ -195,12 +207,6 @@ def _answers(test: _TestSet, asked: Asked, seed: int) -> Answers:
         seconds=asked.seconds,
         seed=seed,
     )
-
-
-def _adapter_digest(spec: EvaluateSpec, settings: Settings) -> str:
-    from serving.engines.adapter_files import adapter_digest  # noqa: PLC0415
-
-    return adapter_digest(storage.local_path(spec.adapter_uri, settings.cache))
 
 
 def _predictions(test: _TestSet, answers: Answers, base: Asked, best: Asked | None) -> pd.DataFrame:
@@ -215,42 +221,40 @@ def _predictions(test: _TestSet, answers: Answers, base: Asked, best: Asked | No
     )
 
 
-def _write(
-    spec: EvaluateSpec,
-    settings: Settings,
-    clock: Clock,
-    report: EvalReport,
-    answers: Answers,
-    predictions: pd.DataFrame,
-) -> EvaluateResult:
-    key, key_id = _signing_key(settings.attestation_key_path)
-    signed = attestation.sign(report, key, key_id, clock.now())
-    classes, matrix = confusion(answers)
+def _render(
+    report: EvalReport, answers: Answers, predictions: pd.DataFrame, settings: Settings, clock: Clock
+) -> dict[str, bytes]:
+    """The files of an evaluation by name, the signed ones last."""
+    key = attestation.load_or_create_key(settings.attestation_key_path)
+    signed = attestation.sign(report, key, attestation.key_id_of(key), clock.now())
     table = io.BytesIO()
     predictions.to_parquet(table, index=False)
-    files = {
+    return {
         "predictions.parquet": table.getvalue(),
         "report.md": to_markdown(report).encode(),
-        "report.html": to_html(report, classes, matrix).encode(),
+        "report.html": to_html(report, *confusion(answers)).encode(),
         "eval_report.json": report.model_dump_json(indent=2).encode(),
         "attestation.json": signed.model_dump_json(indent=2).encode(),
     }
+
+
+def _write(
+    spec: EvaluateSpec, base: BaseModelRef, report: EvalReport, answers: Answers, files: Mapping[str, bytes]
+) -> EvaluateResult:
     for name, content in files.items():
         storage.write_bytes(storage.join(spec.out_uri, name), content)
+    classes, matrix = confusion(answers)
     return EvaluateResult(
+        uri=spec.out_uri,
         report_uri=storage.join(spec.out_uri, "eval_report.json"),
         attestation_uri=storage.join(spec.out_uri, "attestation.json"),
         predictions_uri=storage.join(spec.out_uri, "predictions.parquet"),
+        base=base,
         report=report,
         confusion=Confusion(classes=tuple(classes), matrix=tuple(tuple(row) for row in matrix)),
         markdown=files["report.md"].decode(),
         html=files["report.html"].decode(),
     )
-
-
-def _signing_key(path: Path) -> tuple[bytes, str]:
-    key = attestation.load_or_create_key(path)
-    return key, attestation.key_id_of(key)
 
 
 def _record_override(settings: Settings, clock: Clock, report: EvalReport, override: GateOverride) -> None:

@@ -22,8 +22,8 @@ class EvaluateSpec(Contract):
     """One evaluation of an adapter on the test split."""
 
     data_uri: str = Field(description="folder that the features step wrote: test.parquet, prompt.json, manifest.json")
-    adapter_uri: str = Field(description="folder with adapter_config.json and adapter_model.safetensors")
-    base: BaseModelRef
+    adapter_uri: str = Field(description="folder of the fine-tune step, or of an adapter itself")
+    base: BaseModelRef | str = Field(description="with its digest; or an address alone, whose digest is then taken")
     generation: GenerationDefaults = GenerationDefaults()
     champion: str | None = Field(
         default=None,
@@ -35,6 +35,7 @@ class EvaluateSpec(Contract):
     seed: int = 0
     batch_size: PositiveInt = 16
     max_model_length: PositiveInt = Field(default=512, description="prompt and answer together, in tokens")
+    max_adapter_rank: PositiveInt = 32
     out_uri: str = Field(description="folder that receives the report, its attestation and the predictions")
 
 
@@ -48,9 +49,11 @@ class Confusion(Contract):
 class EvaluateResult(Contract):
     """Where the evaluation lies, and what a reader wants at once."""
 
+    uri: str = Field(description="the folder")
     report_uri: str
     attestation_uri: str
     predictions_uri: str
+    base: BaseModelRef
     report: EvalReport
     confusion: Confusion
     markdown: str

@@ -19,6 +19,7 @@ import pandas as pd
 
 from components._payload import parse_payload
 from components.evaluate.inference import prompts
+from components.evaluate.inputs import adapter_folder, resolve_base, training_result
 from components.register.base_store import file_digests, store_base
 from components.register.card import model_card
 from components.register.lineage import code_commit
@@ -29,13 +30,14 @@ from monitoring.drift.reference import write_reference
 from serving.engines.adapter_files import adapter_digest
 from tidegate import attestation
 from tidegate.adapters import storage
-from tidegate.adapters.base_model import ResolvedBase, resolve_base_model
+from tidegate.adapters.base_model import ResolvedBase
 from tidegate.adapters.base_model_files import model_files, tokenizer_digest
 from tidegate.adapters.mlflow_models import MlflowModels, ModelParts, PendingModel, load_model, write_model_folder
 from tidegate.adapters.mlflow_registry import ADAPTER_PATH, UNASSIGNED, VERSION_PATH, MlflowRegistry
 from tidegate.clock import Clock, SystemClock
 from tidegate.domain.evaluation import Attestation, EvalReport
 from tidegate.domain.manifest import DataManifest
+from tidegate.domain.training import TrainingResult
 from tidegate.domain.version import AdapterInfo, Lineage, ModelVersion
 from tidegate.errors import ContractBroken, GateFailed
 from tidegate.ports import Progress
@@ -59,6 +61,7 @@ class _Inputs:
     predictions: pd.DataFrame
     adapter: Path
     base: ResolvedBase
+    training: TrainingResult | None
 
 
 def run(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
@@ -108,13 +111,13 @@ def _make(
             **({"tidegate.trigger": spec.trigger} if spec.trigger else {}),
         },
     )
-    base_uri = store_base(inputs.base.folder, spec.base.digest, pending.store)
+    base_uri = store_base(inputs.base.folder, inputs.base.ref.digest, pending.store)
     version = _version(spec, inputs, pending, base_uri, clock)
-    card = model_card(version, inputs.manifest, training=spec.training, hyperparameters=spec.hyperparameters)
+    card = model_card(version, inputs.manifest, training=inputs.training, hyperparameters=spec.hyperparameters)
     folder = Path(tempfile.mkdtemp(prefix="tidegate-register-"))
     try:
         progress("writing the model and its reference logits", {})
-        documents = _write_documents(folder / "parts", spec, inputs, version, card)
+        documents = _write_documents(folder / "parts", inputs, version, card)
         parts = ModelParts(
             code_file=Path(__file__).with_name("model.py"),
             artifacts=documents,
@@ -122,10 +125,10 @@ def _make(
             generation=version.generation,
             example=_example(inputs),
             requirements=requirements(),
-            metadata={"tidegate.name": spec.name, "tidegate.base-digest": spec.base.digest},
+            metadata={"tidegate.name": spec.name, "tidegate.base-digest": inputs.base.ref.digest},
         )
         write_model_folder(folder / "model", pending, parts)
-        models.record(pending, params=_params(spec, inputs), metrics=_metrics(spec, inputs))
+        models.record(pending, params=_params(spec, inputs), metrics=_metrics(inputs))
         models.attach(
             pending,
             {
@@ -139,7 +142,10 @@ def _make(
         shutil.rmtree(folder, ignore_errors=True)
     progress("loading the model back and comparing its logits", {})
     _verify(pending)
-    return registry.register(version, run_id=pending.run_id, idempotency_key=spec.key)
+    registered = registry.register(version, run_id=pending.run_id, idempotency_key=spec.key)
+    if registered.adapter.uri != version.adapter.uri:  # the same key was registered meanwhile by another process
+        models.discard(pending)
+    return registered
 
 
 def _read(spec: RegisterSpec, settings: Settings) -> _Inputs:
@@ -152,7 +158,8 @@ def _read(spec: RegisterSpec, settings: Settings) -> _Inputs:
             f"the evaluation {spec.evaluation_uri} did not pass its gate: {'; '.join(report.gate.reasons)}",
             next_step="Mend the data or the training; or evaluate again with an explicit override.",
         )
-    adapter = storage.local_path(spec.adapter_uri, settings.cache)
+    adapter_uri = adapter_folder(spec.adapter_uri)
+    adapter = storage.local_path(adapter_uri, settings.cache)
     found = adapter_digest(adapter)
     if found != report.candidate:
         raise ContractBroken(
@@ -168,7 +175,8 @@ def _read(spec: RegisterSpec, settings: Settings) -> _Inputs:
             io.BytesIO(storage.read_bytes(storage.join(spec.evaluation_uri, "predictions.parquet")))
         ),
         adapter=adapter,
-        base=resolve_base_model(spec.base.uri, settings.cache, spec.base.digest),
+        base=resolve_base(spec.base, settings.cache),
+        training=spec.training or training_result(adapter_uri),
     )
 
 
@@ -177,7 +185,7 @@ def _version(spec: RegisterSpec, inputs: _Inputs, pending: PendingModel, base_ur
     return ModelVersion(
         name=spec.name,
         version=UNASSIGNED,
-        base=spec.base.model_copy(update={"uri": base_uri}),
+        base=inputs.base.ref.model_copy(update={"uri": base_uri}),
         adapter=AdapterInfo(
             uri=storage.join(pending.location, ADAPTER_PATH),
             digest=inputs.report.candidate,
@@ -203,9 +211,7 @@ def _version(spec: RegisterSpec, inputs: _Inputs, pending: PendingModel, base_ur
     )
 
 
-def _write_documents(
-    folder: Path, spec: RegisterSpec, inputs: _Inputs, version: ModelVersion, card: str
-) -> dict[str, Path]:
+def _write_documents(folder: Path, inputs: _Inputs, version: ModelVersion, card: str) -> dict[str, Path]:
     """The model's artifacts by name: adapter, tokenizer, code, and the documents."""
     places = {name: folder / name for name in ("adapter", "tokenizer", "code", "tidegate")}
     for place in places.values():
@@ -245,8 +251,8 @@ def _example(inputs: _Inputs) -> dict[str, Any]:
 
 def _params(spec: RegisterSpec, inputs: _Inputs) -> dict[str, Any]:
     return {
-        "base": spec.base.name,
-        "base_digest": spec.base.digest,
+        "base": inputs.base.ref.name,
+        "base_digest": inputs.base.ref.digest,
         "adapter_digest": inputs.report.candidate,
         "data_digest": inputs.manifest.content_digest,
         "system_prompt": inputs.template.system,
@@ -256,7 +262,7 @@ def _params(spec: RegisterSpec, inputs: _Inputs) -> dict[str, Any]:
     }
 
 
-def _metrics(spec: RegisterSpec, inputs: _Inputs) -> dict[str, float]:
+def _metrics(inputs: _Inputs) -> dict[str, float]:
     values: dict[str, float] = {}
     for metric in inputs.report.metrics:
         values[metric.name] = metric.value
@@ -266,12 +272,12 @@ def _metrics(spec: RegisterSpec, inputs: _Inputs) -> dict[str, float]:
     for comparison in inputs.report.comparisons:
         what = "base" if comparison.baseline == "base" else "champion"
         values[f"{comparison.metric}_minus_{what}"] = comparison.difference
-    if spec.training is not None:
+    if inputs.training is not None:
         values |= {
-            "final_loss": spec.training.final_loss,
-            "train_seconds": spec.training.seconds,
-            "tokens_per_second": spec.training.tokens_per_second,
-            "cost": spec.training.cost,
+            "final_loss": inputs.training.final_loss,
+            "train_seconds": inputs.training.seconds,
+            "tokens_per_second": inputs.training.tokens_per_second,
+            "cost": inputs.training.cost,
         }
     return values
 

@@ -19,10 +19,12 @@ class RegisterSpec(Contract):
     )
     data_uri: str = Field(description="folder of the features step: manifest.json and prompt.json")
     evaluation_uri: str = Field(description="folder of the evaluate step")
-    adapter_uri: str
-    base: BaseModelRef
+    adapter_uri: str = Field(description="folder of the fine-tune step, or of an adapter itself")
+    base: BaseModelRef | str = Field(description="with its digest; or an address alone, whose digest is then taken")
     generation: GenerationDefaults = GenerationDefaults()
-    training: TrainingResult | None = None
+    training: TrainingResult | None = Field(
+        default=None, description="if unset, training_result.json of the fine-tune step's folder, when there is one"
+    )
     hyperparameters: dict[str, str | int | float | bool | None] = Field(
         default={}, description="of the training, shown as parameters of the run"
     )

@@ -20,6 +20,9 @@ from tidegate.adapters.mlflow_server import apply_mlflow_environment
 from tidegate.prompt import GenerationDefaults
 
 _MAX_PARAM_CHARACTERS = 6000
+_READY = "LOGGED_MODEL_READY"
+LEFTOVER_SECONDS = 3600
+"""A logged model without files for so long belongs to a process that died: writing one takes under a minute."""
 _BATCH = 100  # params per log-batch request (MLflow's limit)
 
 
@@ -44,14 +47,14 @@ class MlflowModels:
         self._rest = rest or MlflowRest(uri, patience=patience)
 
     def begin(self, experiment: str, *, key: str, run_name: str, tags: Mapping[str, str]) -> PendingModel:
-        """A new logged model under the run of `key`; leftovers of earlier attempts with that key are deleted.
+        """A new logged model under the run of `key`; what earlier attempts of that key left behind is deleted.
 
         Raises:
             Unavailable: MLflow does not answer.
         """
         experiment_id, location = self._experiment(experiment)
         run = self._run(experiment_id, key, run_name, tags)
-        self._delete_pending(experiment_id, key)
+        self._delete_leftovers(experiment_id, key)
         model = self._rest.post(
             "/logged-models",
             experiment_id=experiment_id,
@@ -93,10 +96,12 @@ class MlflowModels:
     def publish(self, pending: PendingModel, folder: Path) -> None:
         """Copies the model's folder to its place and declares both model and run finished."""
         storage.copy_tree(str(folder), pending.location)
-        self._rest.send(
-            "PATCH", f"/logged-models/{pending.model_id}", model_id=pending.model_id, status="LOGGED_MODEL_READY"
-        )
+        self._rest.send("PATCH", f"/logged-models/{pending.model_id}", model_id=pending.model_id, status=_READY)
         self._rest.post("/runs/update", run_id=pending.run_id, status="FINISHED", end_time=int(time.time() * 1000))
+
+    def discard(self, pending: PendingModel) -> None:
+        """Deletes a logged model that nobody will name."""
+        self._rest.send("DELETE", f"/logged-models/{pending.model_id}")
 
     def _experiment(self, name: str) -> tuple[str, str]:
         for _ in range(2):  # a second look: another process may have created it in between
@@ -132,14 +137,16 @@ class MlflowModels:
         made: dict[str, Any] = created["run"]["info"]
         return made
 
-    def _delete_pending(self, experiment_id: str, key: str) -> None:
-        """Models of this key that never became whole: the process that made them died."""
+    def _delete_leftovers(self, experiment_id: str, key: str) -> None:
+        """Models of this key that never became whole, and whose maker must have died: they are old."""
         found = self._rest.post(
             "/logged-models/search", experiment_ids=[experiment_id], filter=f"tags.`{KEY_TAG}` = '{key}'"
         ).get("models", [])
+        oldest = int(time.time() * 1000) - LEFTOVER_SECONDS * 1000
         for model in found:
-            if model["info"].get("status") != "LOGGED_MODEL_READY":
-                self._rest.send("DELETE", f"/logged-models/{model['info']['model_id']}")
+            info = model["info"]
+            if info.get("status") != _READY and int(info["creation_timestamp_ms"]) < oldest:
+                self._rest.send("DELETE", f"/logged-models/{info['model_id']}")
 
 
 @dataclass(frozen=True, kw_only=True)

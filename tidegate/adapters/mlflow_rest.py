@@ -54,9 +54,15 @@ class MlflowRest:
         self._patience = patience
         self._sleep = sleep
         self._monotonic = monotonic
+        # No connection is kept: a registry object is made for a few calls and has no end that would close it.
         # trust_env off: a proxy variable must not send loopback traffic elsewhere, nor read ~/.netrc.
         self._client = httpx.Client(
-            base_url=self.uri + _API, timeout=timeout, transport=transport, trust_env=False, follow_redirects=False
+            base_url=self.uri + _API,
+            timeout=timeout,
+            transport=transport,
+            limits=httpx.Limits(max_keepalive_connections=0),
+            trust_env=False,
+            follow_redirects=False,
         )
 
     def get(self, path: str, **params: Any) -> dict[str, Any]:

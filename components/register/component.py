@@ -1,0 +1,68 @@
+"""The register step."""
+
+from __future__ import annotations
+
+from kfp import dsl
+
+from components._image import BASE_IMAGE
+
+
+@dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)  # type: ignore[untyped-decorator]
+def register(  # noqa: PLR0913, PLR0917 - the parameters are the form that the Kubeflow UI shows
+    featured: dsl.Input[dsl.Dataset],
+    adapter: dsl.Input[dsl.Model],
+    evaluation: dsl.Input[dsl.Artifact],
+    version: dsl.Output[dsl.Model],
+    card: dsl.Output[dsl.Markdown],
+    model_name: str,
+    base_model: str,
+    alias: str = "challenger",
+    max_answer_tokens: int = 16,
+    hyperparameters: dict = {},  # type: ignore[type-arg]  # noqa: B006 - KFP wants a plain default
+    trigger: str = "",
+    parent_version: str = "",
+    run_name: str = "",
+) -> None:
+    """Makes one MLflow model version of the evaluated adapter and nominates it; once per pipeline run.
+
+    Args:
+        featured: the folder that features wrote.
+        adapter: the folder that fine-tune wrote.
+        evaluation: the folder that evaluate wrote.
+        version: the registered model; its metadata name version and digests.
+        card: the model card.
+        model_name: registered model, for example banking-intent.
+        base_model: address of the base model that the adapter was trained on.
+        alias: alias that nominates the version for a rollout; empty sets none.
+        max_answer_tokens: longest answer in tokens, as evaluated.
+        hyperparameters: of the training, recorded with the version.
+        trigger: key of the retraining request, when an alert caused the run.
+        parent_version: version whose adapter the training continued.
+        run_name: name of the pipeline run: the key under which the version is found again.
+    """
+    from pathlib import Path
+
+    from components._step import run_step, step_key
+
+    key = step_key("register", run_name)
+    payload = {
+        "name": model_name,
+        "key": key,
+        "data_uri": featured.uri,
+        "evaluation_uri": evaluation.uri,
+        "adapter_uri": adapter.uri,
+        "base": base_model,
+        "generation": {"max_tokens": max_answer_tokens},
+        "hyperparameters": hyperparameters,
+        "pipeline_run": key.rsplit("/", 1)[0],
+        "trigger": trigger or None,
+        "parent_version": parent_version or None,
+        "alias": alias or None,
+    }
+    result = run_step("components.register.logic:run", payload, "train", key)
+    version.uri = result["model_uri"]
+    version.metadata["name"] = result["version"]["name"]
+    version.metadata["version"] = result["version"]["version"]
+    version.metadata["adapter_digest"] = result["version"]["adapter"]["digest"]
+    version.metadata["data_digest"] = result["version"]["lineage"]["data_digest"]
+    Path(card.path).write_text(result["card"], encoding="utf-8")

@@ -1,0 +1,156 @@
+"""A real MLflow server, the real base model, and two small adapters that change its answers."""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pandas as pd
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
+
+from tidegate.adapters.base_model import resolve_base_model
+from tidegate.adapters.mlflow_server import mlflow_server
+from tidegate.domain.manifest import DataManifest, SplitInfo, StageAccount
+from tidegate.domain.training import BaseModelRef
+from tidegate.ids import digest_bytes
+from tidegate.prompt import PromptTemplate
+from tidegate.settings import Settings, load_settings
+
+LABELS = ("card_arrival", "lost_card", "top_up_failed")
+_TEXTS = (
+    "where is my new card",
+    "my card has not come yet",
+    "I lost my card on the bus",
+    "someone stole my card",
+    "my top up did not work",
+    "topping up failed again",
+)
+
+
+class Server:
+    """An MLflow server on a free port that can be stopped and started again on the same state."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = mlflow_server(self._home, self.port)
+        log = (self._home / "mlflow.log").open("ab")
+        self._process = subprocess.Popen(
+            command.argv, env={**os.environ, **command.env}, stdout=log, stderr=subprocess.STDOUT
+        )
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                if httpx.get(command.health_url, trust_env=False).is_success:
+                    return
+            except httpx.TransportError:
+                pass
+            assert self._process.poll() is None, (self._home / "mlflow.log").read_text()
+            assert time.monotonic() < deadline, (self._home / "mlflow.log").read_text()
+            time.sleep(0.2)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(timeout=30)
+            self._process = None
+
+
+@dataclass(frozen=True)
+class World:
+    """Settings of a home of its own, and what the steps before evaluation leave."""
+
+    settings: Settings
+    base: BaseModelRef
+    data: Path
+    adapters: tuple[Path, Path]
+    root: Path
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    running = Server(tmp_path_factory.mktemp("mlflow-home"))
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def world(server: Server, tmp_path_factory: pytest.TempPathFactory) -> World:
+    root = tmp_path_factory.mktemp("world")
+    converted = resolve_base_model("builtin:smollm2-135m-instruct", load_settings().cache)
+    base = BaseModelRef(uri=str(converted.folder), digest=converted.ref.digest, name=converted.ref.name)
+    settings = load_settings(root / "home").model_copy(update={"mlflow_uri": server.uri, "cache": root / "cache"})
+    adapters = (_adapter(root / "adapter-1", converted.folder, 1), _adapter(root / "adapter-2", converted.folder, 2))
+    return World(settings, base, _features(root / "features"), adapters, root)
+
+
+def _adapter(folder: Path, base: Path, seed: int) -> Path:
+    """A LoRA adapter with random, non-zero B: it changes the logits, though not for the better."""
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_pretrained(str(base), dtype=torch.float32, local_files_only=True)
+    adapted = get_peft_model(
+        model, LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    )
+    adapted.save_pretrained(str(folder))
+    return folder
+
+
+def _features(folder: Path) -> Path:
+    """What the features step leaves: 12 test rows, a manifest that closes, a prompt template."""
+    folder.mkdir(parents=True)
+    start = datetime(2026, 3, 1, tzinfo=UTC)
+    rows = pd.DataFrame(
+        {
+            "id": [f"row-{i}" for i in range(12)],
+            "text": [f"{_TEXTS[i % 6]}, case {i}" for i in range(12)],
+            "label": [LABELS[(i % 6) // 2] for i in range(12)],
+            "group": [f"customer-{i // 2}" for i in range(12)],
+            "event_time": [start + timedelta(hours=i) for i in range(12)],
+            "source": "test",
+            "segment": ["retail", "business"] * 6,
+            "tenure_years": [float(i % 7) for i in range(12)],
+        }
+    )
+    table = io.BytesIO()
+    rows.to_parquet(table, index=False)
+    (folder / "test.parquet").write_bytes(table.getvalue())
+    digest = digest_bytes(table.getvalue())
+    manifest = DataManifest(
+        source="test rows",
+        source_digest=digest,
+        contract_hash=digest,
+        content_digest=digest,
+        stages=(StageAccount(stage="deduplicate", rows_in=14, rows_out=12, dropped={"exact_duplicate": 2}),),
+        splits=(SplitInfo(name="test", rows=12, groups=6, start=start, end=start, digest=digest),),
+        labels=LABELS,
+        pii_findings={"email": 3},
+        synthetic_columns=("group", "segment"),
+        created_at=start,
+    )
+    template = PromptTemplate(
+        system="Bank intent. segment={segment} tenure={tenure_years}",
+        features=("segment", "tenure_years"),
+        feature_views=("customer:segment", "customer:tenure_years"),
+        labels=LABELS,
+    )
+    (folder / "manifest.json").write_text(manifest.model_dump_json())
+    (folder / "prompt.json").write_text(template.model_dump_json())
+    return folder
