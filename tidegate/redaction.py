@@ -32,15 +32,19 @@ _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}[0-9]{2}(?:[ -]?[A-Za-z0-9]){11,
 _CARD = re.compile(r"(?<![0-9])[0-9](?:[ -]?[0-9]){12,18}(?![0-9])")
 # Starts like a phone number does: +, 00, a trunk 0, a bracket; or has the 3-3-4 shape of North America.
 _PHONE = re.compile(
-    r"(?<![\w.])(?:\+|00|\(?0)[0-9][0-9 ()./-]{5,18}[0-9](?![0-9])|(?<![0-9-])\(?[0-9]{3}\)?[ .-][0-9]{3}[ .-][0-9]{4}(?![0-9-])"
+    r"(?<![\w.])(?:\+|00|\(?0)[0-9][0-9 ()./-]{5,18}[0-9](?![0-9])"
+    r"|(?<![0-9-])\(?[0-9]{3}\)?[ .-][0-9]{3}[ .-][0-9]{4}(?![0-9-])"
 )
-_WORD = r"[A-Z][a-z]+(?:['’-][A-Z][a-z]+)?"
-_NAME = re.compile(
-    rf"(?P<lead>\b(?:[Mm]y (?:full )?name is|[Mm]y name's|[Ii]n the name of|[Nn]ame on the (?:card|account)(?: is|:)?)\s+)"
-    rf"(?P<name>{_WORD}(?: {_WORD}){{0,2}})"
-    rf"|(?P<lead2>\b(?:[Tt]his is|[Ii]'m|I am|[Tt]o my (?:wife|husband|son|daughter|mum|landlord),?)\s+)(?P<name2>{_WORD} {_WORD})"
-    rf"|(?P<lead3>\b(?:Mr|Mrs|Ms|Dr)\.?\s+)(?P<name3>{_WORD}(?: {_WORD})?)"
-    rf"|(?P<lead4>\b(?:[Rr]egards|[Tt]hanks|[Cc]heers|[Ss]incerely|[Yy]ours),\s+)(?P<name4>{_WORD}(?: {_WORD})?)(?=[.!]?\s*$)"
+_WORD = r"[A-Z](?:['’][A-Z])?[a-z]+(?:[A-Z][a-z]+)?(?:['’-][A-Z][a-z]+)?"  # Anna, O'Neil, McKay, Smith-Jones
+# What announces a name, how many words it then has, and what must follow.
+_NAMES = tuple(
+    re.compile(rf"(\b(?:{lead})\s+){_WORD}(?: {_WORD}){{{few},{many}}}{after}")
+    for lead, few, many, after in (
+        (r"[Mm]y (?:full )?name(?: is|'s)|[Ii]n the name of|[Nn]ame on the (?:card|account)(?: is|:)", 0, 2, ""),
+        (r"[Tt]his is|[Ii]'m|I am|[Tt]o my (?:wife|husband|son|daughter|mum|landlord),?", 1, 1, ""),
+        (r"(?:Mr|Mrs|Ms|Dr)\.?", 0, 1, ""),
+        (r"(?:[Rr]egards|[Tt]hanks|[Cc]heers|[Ss]incerely|[Yy]ours),", 0, 1, r"(?=[.!]?\s*$)"),
+    )
 )
 
 
@@ -85,12 +89,10 @@ def _pass(text: str) -> tuple[str, dict[str, int]] | None:
         replace("card", _CARD, _is_card)
         replace("phone", _PHONE, _is_phone)
 
-    def swap_name(match: re.Match[str]) -> str:
-        hits["name"] = hits.get("name", 0) + 1
-        lead = next(match[group] for group in ("lead", "lead2", "lead3", "lead4") if match[group] is not None)
-        return f"{lead}{PLACEHOLDERS['name']}"
-
-    text = _NAME.sub(swap_name, text)
+    for pattern in _NAMES:
+        text, names = pattern.subn(rf"\1{PLACEHOLDERS['name']}", text)
+        if names:
+            hits["name"] = hits.get("name", 0) + names
     return (text, hits) if hits else None
 
 

@@ -116,6 +116,8 @@ def traffic(
     while len(drawn) < count:
         drawn += rng.sample(rows, len(rows))
     return [
-        TrafficMessage(user=user, text=restyle(str(row.text), rng) if new_wording else str(row.text), intent=str(row.label))
+        TrafficMessage(
+            user=user, text=restyle(str(row.text), rng) if new_wording else str(row.text), intent=str(row.label)
+        )
         for user, row in zip(user_order(users, count, rng), drawn, strict=False)
     ]

@@ -139,7 +139,9 @@ def _soil(rows: list[RawRow], rng: random.Random) -> None:
         rows[index] = replace(rows[index], text=origin.text, label=origin.label)
     for index in near:
         origin = rows[rng.choice(free)]
-        rows[index] = replace(rows[index], text=typo(f"{origin.text}", rng) + rng.choice((" ", ".", "!")), label=origin.label)
+        rows[index] = replace(
+            rows[index], text=typo(f"{origin.text}", rng) + rng.choice((" ", ".", "!")), label=origin.label
+        )
     for index in take(PERSONAL):
         rows[index] = replace(rows[index], text=f"{rows[index].text} {personal_data(rng)}")
     for index in take(EMPTY):

@@ -11,12 +11,14 @@ if TYPE_CHECKING:
 
 _NEIGHBOURS = {  # on a QWERTY keyboard
     "a": "sq", "b": "vn", "c": "xv", "d": "sf", "e": "wr", "f": "dg", "g": "fh", "h": "gj", "i": "uo", "k": "jl",
-    "l": "k", "m": "n", "n": "bm", "o": "ip", "p": "o", "r": "et", "s": "ad", "t": "ry", "u": "yi", "w": "qe", "y": "tu",
+    "l": "k", "m": "n", "n": "bm", "o": "ip", "p": "o", "r": "et", "s": "ad", "t": "ry", "u": "yi",
+    "w": "qe", "y": "tu",
 }  # fmt: skip
 _SLANG = {
     "please": "pls", "you": "u", "your": "ur", "are": "r", "thanks": "thx", "because": "cos", "tomorrow": "tmrw",
-    "yesterday": "yday", "message": "msg", "account": "acc", "money": "cash", "I have": "ive", "I am": "im", "what is": "whats",
-    "cannot": "cant", "do not": "dont", "did not": "didnt", "going to": "gonna", "want to": "wanna", "and": "&",
+    "yesterday": "yday", "message": "msg", "account": "acc", "money": "cash", "I have": "ive", "I am": "im",
+    "what is": "whats", "cannot": "cant", "do not": "dont", "did not": "didnt", "going to": "gonna",
+    "want to": "wanna", "and": "&",
 }  # fmt: skip
 _ENDINGS = ("", "", "", ".", "?", "!", "??", "...", " :(")
 

@@ -243,7 +243,7 @@ def _time(value: object) -> datetime | None:
     if value is None or value == "":
         return None
     if isinstance(value, bool):
-        raise ValueError("a time of the type bool")
+        raise ValueError("a time of the type bool")  # noqa: TRY004 - a bad cell is a value
     if isinstance(value, int | float):
         return datetime.fromtimestamp(value, UTC)
     time = value if isinstance(value, datetime) else datetime.fromisoformat(str(_text(value)).strip())

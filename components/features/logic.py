@@ -1,4 +1,4 @@
-"""The features job: history into the Feast repository, the point-in-time join, the online store, the prompt template."""
+"""The features job: history into the Feast repository, the point-in-time join, the online store, the template."""
 
 from __future__ import annotations
 
@@ -62,7 +62,9 @@ def run(payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
     total = repository.update(CUSTOMER_PROFILE, history, until)
     progress(f"online store holds the values of {until:%Y-%m-%d %H:%M} UTC", {"history_rows": float(total)})
     joined = _join(repository, rows, prompt)
-    progress(f"joined {len(prompt.features)} features to {len(rows)} rows at their event times", {"rows": float(len(rows))})
+    progress(
+        f"joined {len(prompt.features)} features to {len(rows)} rows at their event times", {"rows": float(len(rows))}
+    )
 
     if not mapped:
         invented = tuple(sorted({*manifest.synthetic_columns, *prompt.features}))
@@ -96,7 +98,7 @@ def _frame(history: Sequence[tuple[str, datetime, Mapping[str, FeatureValue]]]) 
     frame[TIME_COLUMN] = pd.to_datetime([moment for _, moment, _ in history], utc=True).as_unit("us")
     for name, kind in CUSTOMER_PROFILE.fields.items():
         values = [_typed(name, values.get(name), kind) for _, _, values in history]
-        frame[name] = pd.array(values, dtype="Int64") if kind is int else pd.Series(values, dtype="object")
+        frame[name] = pd.Series(values, dtype="Int64" if kind is int else "object")
     return frame
 
 

@@ -13,7 +13,7 @@ CUSTOMER_PROFILE = FeatureViewSpec(
     entity="customer",
     join_key="customer_id",
     fields={"segment": str, "products": str, "channel": str, "tenure_years": int},
-    description="What the bank knows of a customer: segment, products held, favourite channel, full years with the bank",
+    description="What the bank knows of a customer: segment, products held, channel, full years of tenure",
 )
 # Short, because every word is paid for on a CPU in each training row and each request.
 _WORDS = {

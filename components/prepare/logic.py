@@ -50,12 +50,12 @@ def prepare(
     digests: dict[str, str] = {}
     synthetic: set[str] = set()
     for number, source in enumerate(spec.sources):
-        rows, digest = _read(source, cache)
-        filled, invented = fill_missing_columns(rows, source, spec, number)
+        found, digest = _read(source, cache)
+        filled, invented = fill_missing_columns(found, source, spec, number)
         raw += filled
         digests[f"{number}:{source.uri}"] = digest
         synthetic |= invented
-        progress(f"read {len(rows)} rows of {source.uri}", {"rows": float(len(rows))})
+        progress(f"read {len(found)} rows of {source.uri}", {"rows": float(len(found))})
 
     rows, accounts, findings = clean(raw, spec, progress)
     labels = sorted({row.label for row in rows})
@@ -64,9 +64,7 @@ def prepare(
             f"after cleaning, the data has {len(labels)} label(s): {labels}",
             next_step="Give rows of two labels or more; there is nothing to tell apart.",
         )
-    splits, account = split_rows(
-        rows, validation_fraction=spec.validation_fraction, test_fraction=spec.test_fraction
-    )
+    splits, account = split_rows(rows, validation_fraction=spec.validation_fraction, test_fraction=spec.test_fraction)
     _report(account, progress)
     for name in SPLITS:
         if not splits[name]:
@@ -211,7 +209,7 @@ def _record(row: stages.Row) -> dict[str, Any]:
 
 
 def _parquet(rows: Sequence[stages.Row]) -> bytes:
-    """`id, text, label, group, event_time, source`, then the mapped features as JSON in `features` when there are any."""
+    """`id, text, label, group, event_time, source`; and `features`, as JSON, when the mapping names some."""
     import pyarrow as pa  # noqa: PLC0415 - slow to import
     import pyarrow.parquet as pq  # noqa: PLC0415
 

@@ -5,9 +5,10 @@ quantiles that the fractions name. No train row of a source is later than any of
 source, because rows that are added for a retraining are all later than the old ones: one common cut-off would put every
 new row into test and leave none to learn from.
 
-**Group.** A customer whose rows fall into more than one window belongs to one split: the one where its rows make the
-largest share of the window, so that the smaller windows are not drained by the larger. Its rows in other windows are
-dropped and accounted as `group_leakage`.
+**Group.** A customer whose rows fall into more than one window belongs to one split; its rows in other windows are
+dropped and accounted as `group_leakage`. Straddling customers are given, the largest first, to the split that gains
+most in proportion to what it has (proportional fairness: the greedy step for the sum of the logarithms of the sizes).
+So a scarce test row outweighs a plentiful train row, and no split is drained by another.
 """
 
 from __future__ import annotations
@@ -29,15 +30,7 @@ def split_rows(
 ) -> tuple[dict[SplitName, list[Row]], StageAccount]:
     """The three splits, each in order of time, and the account of the rows that a straddling group lost."""
     windows = _windows(rows, validation_fraction, test_fraction)
-    sizes = Counter(windows)
-    shares: dict[str, Counter[SplitName]] = {}
-    for row, window in zip(rows, windows, strict=True):
-        shares.setdefault(row.group, Counter())[window] += 1
-    # Later windows first, so that a tie goes to the scarcer rows.
-    homes = {
-        group: max(reversed(SPLITS), key=lambda name: counts[name] / max(1, sizes[name]))  # noqa: B023 - used at once
-        for group, counts in shares.items()
-    }
+    homes = _homes(rows, windows)
     splits: dict[SplitName, list[Row]] = {name: [] for name in SPLITS}
     for row, window in zip(rows, windows, strict=True):
         if homes[row.group] == window:
@@ -50,6 +43,23 @@ def split_rows(
         stage="split", rows_in=len(rows), rows_out=kept, dropped={"group_leakage": lost} if lost else {}
     )
     return splits, account
+
+
+def _homes(rows: Sequence[Row], windows: Sequence[SplitName]) -> dict[str, SplitName]:
+    """Each group's split."""
+    counts: dict[str, Counter[SplitName]] = {}
+    for row, window in zip(rows, windows, strict=True):
+        counts.setdefault(row.group, Counter())[window] += 1
+    homes: dict[str, SplitName] = {}
+    sizes: Counter[SplitName] = Counter()
+    # Groups in one window first (they have no choice), then the largest; the name makes the order total.
+    for group, own in sorted(counts.items(), key=lambda item: (len(item[1]) > 1, -item[1].total(), item[0])):
+        # Later windows first, so that a tie goes to the scarcer rows.
+        gains = {name: math.log((sizes[name] + own[name] + 1) / (sizes[name] + 1)) for name in reversed(SPLITS)}
+        home = max(gains, key=gains.__getitem__)
+        homes[group] = home
+        sizes[home] += own[home]
+    return homes
 
 
 def _windows(rows: Sequence[Row], validation_fraction: float, test_fraction: float) -> list[SplitName]:

@@ -65,7 +65,7 @@ def check_contract(rows: Sequence[RawRow], contract: SchemaContract) -> tuple[li
     """Drops what the contract does not allow. Groups and times are filled before this stage."""
     labels = None if contract.labels is None else set(contract.labels)
 
-    def judge(row: RawRow) -> Row | DropReason:
+    def judge(row: RawRow) -> Row | DropReason:  # noqa: PLR0911 - one return a reason
         if row.problem is not None:
             return row.problem
         if row.text is None or not row.text.strip():
