@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from pydantic import Field
+
 from serving.rollout.actions import Action, actions
 from serving.rollout.draft import Draft
 from serving.rollout.judge import judge
@@ -31,6 +33,7 @@ class Decision(Contract):
     state: RolloutState
     transitions: tuple[Transition, ...]
     actions: tuple[Action, ...]
+    answers: dict[str, str] = Field(default_factory=dict, description="operator action id -> the answer, a sentence")
 
 
 def decide(state: RolloutState, seen: Observation, now: datetime) -> Decision:
@@ -43,6 +46,7 @@ def decide(state: RolloutState, seen: Observation, now: datetime) -> Decision:
         state=draft.state,
         transitions=tuple(draft.transitions),
         actions=tuple(actions(draft.state, seen)),
+        answers=draft.answers,
     )
 
 

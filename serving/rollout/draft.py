@@ -9,6 +9,8 @@ from serving.rollout.state import HISTORY_KEPT, Attempt, Phase, RolloutState, Tr
 from tidegate.domain.resources import RolloutPlan
 
 ACTIONS_REMEMBERED = 50
+_NAME_KEPT = 40
+"""Characters of the deployment's name in a rollout's id, which has to stay a short name itself."""
 
 
 class Draft:
@@ -18,6 +20,7 @@ class Draft:
         self.state = state
         self.now = now
         self.transitions: list[Transition] = []
+        self.answers: dict[str, str] = {}
 
     @property
     def attempt(self) -> Attempt:
@@ -62,7 +65,7 @@ class Draft:
         """A new attempt. Its id carries the epoch, which never comes again, so no two attempts share evidence."""
         epoch = self.state.epoch + 1
         attempt = Attempt(
-            id=f"{self.state.deployment}-v{version}-{epoch}".lower(),
+            id=f"{self.state.deployment[:_NAME_KEPT]}-v{version}-{epoch}".lower(),
             candidate=version,
             plan=plan,
             started_at=self.now,
@@ -97,6 +100,7 @@ class Draft:
         """Weights stay as they are until a person decides."""
         self.move("Paused", reason, message, by=by, paused_from=self.state.phase)
 
-    def answered(self, action: str) -> None:
+    def answered(self, action: str, answer: str) -> None:
         """An operator action that is dealt with and must not be done twice."""
+        self.answers[action] = answer
         self.change(done_actions=(*self.state.done_actions, action)[-ACTIONS_REMEMBERED:])

@@ -126,7 +126,7 @@ def _latest(events: Iterable[PairEvent], metric: str) -> Iterable[PairEvent]:
         if event.scorer != metric:
             continue
         earlier = chosen.get(event.pair)
-        if earlier is not None and (earlier.stable_score is not None or earlier.candidate_score is not None):
+        if earlier is not None and earlier.stable_score is not None and earlier.candidate_score is not None:
             continue  # the first score counts: a second one for the same pair changes nothing
         if earlier is not None:
             del chosen[event.pair]

@@ -23,7 +23,7 @@ def answer(draft: Draft, seen: Observation) -> bool:
             "approve": _approve,
             "promote": _promote,
         }[action.action](draft, seen, action)
-        draft.answered(action.id)
+        draft.answered(action.id, draft.transitions[-1].message)
     return bool(draft.transitions)
 
 

@@ -11,6 +11,13 @@ from tidegate.domain.evidence import PairEvent
 from tidegate.store.tables import pair_events
 
 
+def scorers_seen(db: Database) -> frozenset[str]:
+    """Names of the scorers that have ever scored a stable version's answer."""
+    query = sa.select(pair_events.c.scorer).where(pair_events.c.stable_score.is_not(None)).distinct()
+    with db.read() as conn:
+        return frozenset(conn.execute(query).scalars())
+
+
 def scores_since(db: Database, rollout: str, since: datetime | None) -> tuple[list[PairEvent], datetime | None]:
     """Scores that were recorded at or after a time, in the order in which they were recorded.
 

@@ -1,0 +1,114 @@
+"""Keeps engines as they are wanted, in the background: an engine that takes its time never delays a rollback."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tidegate.errors import NotFound, TidegateError
+from tidegate.logging import get_logger
+from tidegate.ports import AdapterSlot, Engines, EngineStatus
+
+_log = get_logger(__name__)
+_NOT_DECLARED = EngineStatus(
+    ready=False, url="", adapters=(), replicas_ready=0, replicas_wanted=0, message="the engine is not declared yet"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineReport:
+    """An engine's status, None while it does not answer, and what went wrong at the last poll."""
+
+    status: EngineStatus | None
+    trouble: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    spec: Mapping[str, Any]
+    adapters: tuple[AdapterSlot, ...]
+
+
+class EngineKeeper:
+    """Drives each runtime's engine towards what was wanted last."""
+
+    def __init__(self, engines: Engines) -> None:
+        self._engines = engines
+        self._lock = threading.Lock()
+        self._wanted: dict[str, _Wanted] = {}
+        self._reports: dict[str, EngineReport] = {}
+        self._unwanted: set[str] = set()
+        self._ensured: dict[str, _Wanted] = {}  # of the polling thread alone
+
+    def want(self, runtime: str, spec: Mapping[str, Any], adapters: Sequence[AdapterSlot]) -> None:
+        """The engine that a runtime shall have from the next poll on."""
+        with self._lock:
+            self._wanted[runtime] = _Wanted(spec, tuple(adapters))
+            self._unwanted.discard(runtime)
+
+    def drop(self, runtime: str) -> None:
+        """The runtime is gone: its engine is removed at the next poll."""
+        with self._lock:
+            self._wanted.pop(runtime, None)
+            self._reports.pop(runtime, None)
+            self._unwanted.add(runtime)
+
+    def report(self, runtime: str) -> EngineReport:
+        with self._lock:
+            return self._reports.get(runtime, EngineReport(None, "the engine has not been asked yet"))
+
+    def look(self, runtime: str) -> None:
+        """Lets the next poll ask for this runtime, also before anything is wanted of it."""
+        with self._lock:
+            self._reports.setdefault(runtime, EngineReport(None, "the engine has not been asked yet"))
+
+    def poll(self) -> None:
+        """Removes, declares and asks. Never raises: trouble is a report."""
+        with self._lock:
+            wanted, asked, unwanted = dict(self._wanted), set(self._reports) | set(self._wanted), set(self._unwanted)
+        for runtime in unwanted:
+            self._remove(runtime)
+        for runtime in asked - unwanted:
+            report = self._drive(runtime, wanted.get(runtime))
+            with self._lock:
+                if runtime not in self._unwanted:
+                    self._reports[runtime] = report
+
+    def run(self, stop: threading.Event, seconds: float) -> None:
+        """Polls until stopped."""
+        while not stop.is_set():
+            self.poll()
+            stop.wait(seconds)
+
+    def _drive(self, runtime: str, wanted: _Wanted | None) -> EngineReport:
+        status: EngineStatus | None = None
+        try:
+            status = self._status(runtime)
+            if wanted is not None and (self._ensured.get(runtime) != wanted or status is _NOT_DECLARED):
+                self._engines.ensure(runtime, wanted.spec, wanted.adapters)
+                self._ensured[runtime] = wanted
+                status = self._status(runtime)
+            return EngineReport(status, None)
+        except TidegateError as error:
+            return EngineReport(status, str(error))
+        except Exception as error:
+            _log.exception("the engine's answer is not understood", runtime=runtime)
+            return EngineReport(status, f"the engine of {runtime} gave an answer that is not understood: {error}")
+
+    def _status(self, runtime: str) -> EngineStatus:
+        try:
+            return self._engines.status(runtime)
+        except NotFound:
+            return _NOT_DECLARED
+
+    def _remove(self, runtime: str) -> None:
+        try:
+            self._engines.remove(runtime)
+        except Exception as error:
+            _log.warning("engine cannot be removed", runtime=runtime, error=str(error))
+            return
+        self._ensured.pop(runtime, None)
+        with self._lock:
+            self._unwanted.discard(runtime)

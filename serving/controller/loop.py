@@ -1,0 +1,144 @@
+"""The loop: hold the lease, reconcile every deployment, keep every engine."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+from serving.controller.parts import Parts
+from serving.controller.reconcile import Reconciler, explain_trouble, is_contention
+from tidegate.domain.resources import ModelDeployment, ModelRuntime
+from tidegate.errors import Conflict
+from tidegate.ids import new_id
+from tidegate.logging import get_logger
+from tidegate.ports import AdapterSlot
+from tidegate.store.leases import Fence
+from tidegate.store.resources import StoredResource
+
+_log = get_logger(__name__)
+LEASE = "controller"
+
+
+@dataclass(slots=True)
+class Controller:
+    """At most one of any number of controllers leads; the others wait for its lease."""
+
+    parts: Parts
+    holder: str = field(default_factory=lambda: f"controller-{new_id()}")
+    reconciler: Reconciler = field(init=False)
+    _fence: Fence | None = None
+
+    def __post_init__(self) -> None:
+        self.reconciler = Reconciler(self.parts)
+
+    @property
+    def leads(self) -> bool:
+        return self._fence is not None
+
+    def run(self, stop: threading.Event) -> None:
+        """Ticks until stopped, with the registry and the engines watched beside it; gives the lease back at the end."""
+        intervals = self.parts.intervals
+        threads = [
+            threading.Thread(target=self.parts.registry.run, args=(stop, intervals.registry_poll), daemon=True),
+            threading.Thread(target=self.parts.engines.run, args=(stop, intervals.controller_tick), daemon=True),
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            while not stop.is_set():
+                try:
+                    self.tick()
+                except Exception as error:
+                    _log.exception("tick failed", problem=explain_trouble(error))
+                stop.wait(intervals.controller_tick)
+        finally:
+            self.release()
+
+    def tick(self) -> None:
+        """One round over everything, when this controller leads."""
+        fence = self._lead()
+        if fence is None:
+            return
+        slots: dict[str, list[AdapterSlot]] = {}
+        unsure: set[str] = set()
+        for stored in self.parts.resources.list("ModelDeployment"):
+            if not isinstance(stored.resource, ModelDeployment):
+                continue
+            runtime = stored.resource.spec.runtime_ref.name
+            found = self._reconcile(stored, fence)
+            if found is None:
+                unsure.add(runtime)
+            else:
+                slots.setdefault(runtime, []).extend(found)
+        for stored in self.parts.resources.list("ModelRuntime"):
+            self._keep_engine(stored, slots, unsure)
+
+    def release(self) -> None:
+        """Lets another controller lead at once."""
+        if self._fence is not None:
+            self.parts.leases.release(LEASE, self.holder, self._fence.epoch)
+            self._fence = None
+
+    def _lead(self) -> Fence | None:
+        ttl = self.parts.intervals.lease_ttl
+        if self._fence is not None and self.parts.leases.renew(LEASE, self.holder, self._fence.epoch, ttl):
+            return self._fence
+        epoch = self.parts.leases.acquire(LEASE, self.holder, ttl)
+        if epoch is None and self._fence is not None:
+            _log.warning("the lease went to another controller", epoch=self._fence.epoch)
+        if epoch is not None:
+            _log.info("leading", holder=self.holder, epoch=epoch)
+        self._fence = Fence(LEASE, epoch) if epoch is not None else None
+        return self._fence
+
+    def _reconcile(self, stored: StoredResource, fence: Fence) -> tuple[AdapterSlot, ...] | None:
+        """One deployment; its trouble never stops the others."""
+        try:
+            return self.reconciler.reconcile(stored, fence)
+        except Exception as error:
+            if is_contention(error):
+                _log.info("written meanwhile, starting over", deployment=stored.name, problem=explain_trouble(error))
+            else:
+                _log.exception("deployment cannot be reconciled", deployment=stored.name)
+                self._say_degraded(stored, explain_trouble(error), fence)
+            return None
+
+    def _say_degraded(self, stored: StoredResource, problem: str, fence: Fence) -> None:
+        """The trouble as a condition; what was decided so far stays."""
+        current = self.parts.resources.get("ModelDeployment", stored.name)
+        if current is None or current.deleted:
+            return
+        conditions = [item for item in current.status.get("conditions", []) if item["type"] != "Degraded"]
+        degraded = {
+            "type": "Degraded",
+            "status": "True",
+            "reason": "Trouble",
+            "message": problem,
+            "observed_generation": current.generation,
+            "last_transition_time": None,
+        }
+        status = current.status | {"conditions": [*conditions, degraded]}
+        if status == current.status:
+            return
+        try:
+            self.parts.resources.update_status(
+                "ModelDeployment", stored.name, status, current.resource_version, fence=fence
+            )
+        except Conflict:
+            _log.info("status was written meanwhile", deployment=stored.name)
+
+    def _keep_engine(self, stored: StoredResource, slots: dict[str, list[AdapterSlot]], unsure: set[str]) -> None:
+        runtime = stored.resource
+        if not isinstance(runtime, ModelRuntime):
+            return
+        if stored.deleted:
+            if stored.name not in slots and stored.name not in unsure:
+                self.parts.engines.drop(stored.name)
+                self.parts.resources.purge("ModelRuntime", stored.name)
+            return
+        self.parts.engines.look(stored.name)
+        if stored.name in unsure or self.parts.engines.report(stored.name).status is None:
+            return  # never unload what may still be served
+        limit = runtime.spec.engine.max_adapters
+        manifest = runtime.spec.model_dump(mode="json", by_alias=True)
+        self.parts.engines.want(stored.name, manifest, slots.get(stored.name, [])[:limit])

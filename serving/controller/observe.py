@@ -1,0 +1,169 @@
+"""Gathers an Observation from the stores, the registry's answers and the engine's report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from serving.controller.evidence_log import EvidenceLog
+from serving.controller.parts import Parts
+from serving.rollout.evidence import Evidence
+from serving.rollout.observation import EngineView, Observation
+from serving.rollout.preflight import Candidate, Situation
+from serving.rollout.state import ACTIVE, OperatorAction, RolloutState
+from serving.rollout.statistics.concurrent import parse_latency
+from tidegate import attestation
+from tidegate.domain.evidence import ArmWindow
+from tidegate.domain.resources import ModelDeployment, ModelRuntime, RolloutPlan
+from tidegate.domain.routing import RoutingTable
+from tidegate.domain.version import ModelVersion
+from tidegate.errors import ContractBroken
+from tidegate.store.arrivals import scorers_seen
+
+_RECENT = timedelta(minutes=10)
+"""A metric that the stable version emitted within this time counts as measured."""
+_RATE_SECONDS = 30.0
+"""The traffic of so many seconds forecasts the time that a rollout takes."""
+_NEEDS_LABELS = "exact-match"
+_NEEDS_ANSWERS = "valid-label"
+
+
+@dataclass(slots=True)
+class Observer:
+    """Observes deployments; remembers the evidence that it has read."""
+
+    parts: Parts
+    _logs: dict[str, EvidenceLog] = field(default_factory=dict)
+
+    def observe(
+        self,
+        deployment: ModelDeployment,
+        state: RolloutState,
+        runtime: ModelRuntime | None,
+        in_force: RoutingTable | None,
+    ) -> Observation:
+        """What there is to see for a deployment now."""
+        name, model = deployment.metadata.name, deployment.spec.model
+        now = self.parts.clock.now()
+        nomination = self.parts.registry.nomination(model.name, model.source)
+        numbers = {v for v in (state.stable, state.candidate, state.previous) if v is not None}
+        known = self.parts.registry.versions(model.name, numbers)
+        champion = self.parts.registry.champion(model.name)
+        evidence = self._evidence(name, state)
+        plan = deployment.spec.rollout
+        situation, missing = None, None
+        if runtime is None:
+            missing = f"ModelRuntime {deployment.spec.runtime_ref.name} does not exist; apply it"
+        elif state.stable is not None and state.stable not in known:
+            missing = f"version {state.stable} of {model.name} cannot be read from the registry"
+        else:
+            recent = self._recent_windows(name, state, now)
+            stable = known.get(state.stable) if state.stable is not None else None
+            situation = Situation(
+                runtime=runtime.spec,
+                base_digest=runtime.spec.base_model.digest,
+                stable=stable,
+                measured=self._measured(name, plan, stable, recent, now) if state.phase == "Preflight" else frozenset(),
+                pairs_per_second=pairs_per_second(recent, plan, now),
+            )
+        view = self._engine(deployment, runtime)
+        return Observation(
+            plan=plan,
+            nominated=self._candidate(nomination.version) if nomination.version is not None else None,
+            situation=situation,
+            trouble=nomination.trouble or missing,
+            engine=view,
+            routing_epoch=in_force.epoch if in_force is not None else 0,
+            acks=self.parts.routing.acks(name, self.parts.intervals.ack_fresh),
+            evidence=evidence,
+            operator=tuple(
+                OperatorAction(
+                    id=action.id,
+                    deployment=name,
+                    action=action.action,
+                    by=action.by,
+                    reason=action.reason,
+                    time=action.time,
+                )
+                for action in self.parts.actions.pending(name)
+            ),
+            champion=champion.version,
+            champion_known=champion.known,
+        )
+
+    def _candidate(self, version: ModelVersion) -> Candidate:
+        try:
+            attestation.verify(version.report, version.attestation, self.parts.keys)
+        except ContractBroken as error:
+            return Candidate(version, attestation_problem=error.problem)
+        return Candidate(version)
+
+    def _evidence(self, name: str, state: RolloutState) -> Evidence:
+        attempt = state.attempt
+        if attempt is None or state.phase not in ACTIVE:
+            self._logs.pop(name, None)
+            return Evidence()
+        if name not in self._logs or self._logs[name].rollout != attempt.id:
+            self._logs[name] = EvidenceLog(self.parts.db, self.parts.evidence, name, attempt.id, attempt.started_at)
+        return self._logs[name].read()
+
+    def _recent_windows(self, name: str, state: RolloutState, now: datetime) -> Sequence[ArmWindow]:
+        if state.phase not in ACTIVE:
+            return ()
+        reach = _RECENT if state.phase == "Preflight" else timedelta(seconds=_RATE_SECONDS)
+        return self.parts.evidence.windows(name, since=now - reach)
+
+    def _measured(
+        self,
+        name: str,
+        plan: RolloutPlan,
+        stable: ModelVersion | None,
+        recent: Sequence[ArmWindow],
+        now: datetime,
+    ) -> frozenset[str]:
+        found = set(scorers_seen(self.parts.db))
+        if self.parts.evidence.feedback(name, since=now - _RECENT, limit=1):
+            found.add(_NEEDS_LABELS)
+        if stable is not None and stable.prompt.labels:
+            found.add(_NEEDS_ANSWERS)
+        for metric in plan.metrics:
+            if metric.comparison == "Concurrent" and emitted(metric.name, recent):
+                found.add(metric.name)
+        return frozenset(found)
+
+    def _engine(self, deployment: ModelDeployment, runtime: ModelRuntime | None) -> EngineView:
+        if runtime is None:
+            return EngineView()
+        self.parts.engines.look(runtime.metadata.name)
+        report = self.parts.engines.report(runtime.metadata.name)
+        if report.status is None:
+            return EngineView(message=report.trouble or "", max_adapters=runtime.spec.engine.max_adapters)
+        prefix = f"{deployment.spec.model.name}/"
+        return EngineView(
+            known=True,
+            ready=0 < report.status.replicas_wanted <= report.status.replicas_ready,
+            adapters=tuple(a.removeprefix(prefix) for a in report.status.adapters if a.startswith(prefix)),
+            max_adapters=runtime.spec.engine.max_adapters,
+            message=report.trouble or report.status.message,
+        )
+
+
+def emitted(metric: str, windows: Sequence[ArmWindow]) -> bool:
+    """Whether the stable arm's windows carry a concurrent metric."""
+    latency = parse_latency(metric)
+    for window in windows:
+        if window.role != "stable":
+            continue
+        if latency is None and metric == "error-rate" and window.requests:
+            return True
+        if latency is not None and any(window.ttft_counts if latency.what == "ttft" else window.latency_counts):
+            return True
+    return False
+
+
+def pairs_per_second(windows: Sequence[ArmWindow], plan: RolloutPlan, now: datetime) -> float | None:
+    """Pairs that mirroring makes of the traffic of the last half minute; None without traffic."""
+    since = now - timedelta(seconds=_RATE_SECONDS)
+    requests = sum(window.requests for window in windows if window.block_start >= since)
+    return requests / _RATE_SECONDS * plan.mirror.percent / 100 or None

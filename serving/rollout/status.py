@@ -1,0 +1,141 @@
+"""The status of a ModelDeployment: the state, and what a person wants to read of it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+from serving.rollout.observation import Observation
+from serving.rollout.state import ACTIVE, MOVING, RolloutState, Transition
+from serving.rollout.verdicts import planned_pairs
+from tidegate.domain.base import Contract, UtcTime
+from tidegate.domain.routing import RoutingTable
+
+_ETA_ROUNDED_TO = 5
+"""Seconds; an estimate that changes with every request would only make noise."""
+
+
+class Condition(Contract):
+    """A condition in the manner of Kubernetes."""
+
+    type: Literal["Ready", "Progressing", "Paused", "Degraded"]
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    message: str
+    observed_generation: int
+    last_transition_time: UtcTime | None = None
+
+
+def status_document(
+    state: RolloutState,
+    seen: Observation,
+    generation: int,
+    trouble: str | None = None,
+    before: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The whole status, JSON-ready. `state` in it is what the next decision reads; the rest is for people.
+
+    Args:
+        trouble: what does not work around the rollout; it makes the condition Degraded.
+        before: the status so far, for the times of conditions that did not change.
+    """
+    attempt = state.attempt
+    step = attempt.current.name if attempt is not None and attempt.current is not None else None
+    judgement = attempt.judgement if attempt is not None else None
+    return {
+        "observedGeneration": generation,
+        "phase": state.phase,
+        "stable": state.stable,
+        "candidate": state.candidate,
+        "previous": state.previous,
+        "rollout": attempt.id if attempt is not None else None,
+        "step": step if state.phase in ACTIVE else None,
+        "weight": state.weight,
+        "epoch": state.epoch,
+        "pairs": judgement.pairs if judgement is not None else 0,
+        "etaSeconds": eta_seconds(state, seen),
+        "reason": state.reason,
+        "message": state.message,
+        "verdicts": [v.model_dump(mode="json") for v in judgement.verdicts] if judgement is not None else [],
+        "conditions": _conditions(state, generation, trouble, seen, before or {}),
+        "history": [_line(transition) for transition in state.history],
+        "state": state.model_dump(mode="json"),
+    }
+
+
+def read_state(deployment: str, status: dict[str, Any], routing: RoutingTable | None) -> RolloutState:
+    """The state in a status; without one (restored from a backup) what the routing in force proves.
+
+    A candidate that is found in the routing then is taken out of it: nothing is known of its evidence.
+    """
+    stored = status.get("state")
+    if stored is not None:
+        return RolloutState.model_validate(stored)
+    if routing is None:
+        return RolloutState(deployment=deployment)
+    stable = next(arm for arm in routing.arms if arm.role == "stable")
+    candidate = next((arm for arm in routing.arms if arm.role == "candidate"), None)
+    message = f"The status was lost; version {stable.version} serves by the routing in force."
+    if candidate is not None:
+        message = f"{message} Version {candidate.version} was taken out of it."
+    return RolloutState(
+        deployment=deployment,
+        stable=stable.version,
+        epoch=routing.epoch + (1 if candidate is not None else 0),
+        reason="Recovered",
+        message=message,
+    )
+
+
+def eta_seconds(state: RolloutState, seen: Observation) -> int | None:
+    """Seconds until the planned evidence is there at current traffic, bake included; None when unknown."""
+    attempt, rate = state.attempt, seen.situation.pairs_per_second if seen.situation is not None else None
+    if attempt is None or state.phase not in MOVING:
+        return None
+    if state.phase == "Baking":
+        return attempt.plan.bake_seconds
+    if not rate:
+        return None
+    pairs = attempt.judgement.pairs if attempt.judgement is not None else 0
+    durations = sum(step.min_duration_seconds for step in attempt.plan.steps[max(0, attempt.step) :])
+    seconds = max(durations, max(0, planned_pairs(attempt.plan) - pairs) / rate) + attempt.plan.bake_seconds
+    return math.ceil(seconds / _ETA_ROUNDED_TO) * _ETA_ROUNDED_TO
+
+
+def _conditions(
+    state: RolloutState, generation: int, trouble: str | None, seen: Observation, before: dict[str, Any]
+) -> list[dict[str, Any]]:
+    serving = f"Version {state.stable} serves." if state.stable else "No version serves yet."
+    degraded = trouble or seen.trouble
+    found: list[tuple[Literal["Ready", "Progressing", "Paused", "Degraded"], bool, str, str]] = [
+        ("Ready", state.stable is not None, "Serving" if state.stable else state.reason, serving),
+        (
+            "Progressing",
+            state.phase in ACTIVE - {"Paused"} or state.phase == "RollingBack",
+            state.reason,
+            state.message,
+        ),
+        ("Paused", state.phase == "Paused", state.reason if state.phase == "Paused" else "NotPaused", state.message),
+        ("Degraded", degraded is not None, "Trouble" if degraded else "AllAnswer", degraded or "All parts answer."),
+    ]
+    known = {item["type"]: item for item in before.get("conditions", ())}
+    made = []
+    for kind, holds, reason, message in found:
+        status = "True" if holds else "False"
+        old = known.get(kind)
+        since = old["last_transition_time"] if old is not None and old["status"] == status else state.changed_at
+        made.append(
+            Condition(
+                type=kind,
+                status="True" if holds else "False",
+                reason=reason,
+                message=message,
+                observed_generation=generation,
+                last_transition_time=since,
+            ).model_dump(mode="json")
+        )
+    return made
+
+
+def _line(transition: Transition) -> dict[str, Any]:
+    return transition.model_dump(mode="json")

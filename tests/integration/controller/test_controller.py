@@ -1,0 +1,203 @@
+"""The controller over the real stores: what it records, what it publishes, and what it survives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from serving.controller.loop import Controller
+from serving.rollout.explain import explain, timeline
+from tests.integration.controller.world import NAME, World, parts_of
+from tidegate.clock import ManualClock
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    made = World(tmp_path)
+    made.set_up()
+    made.until("Succeeded")
+    return made
+
+
+def leaders(*controllers: Controller) -> list[bool]:
+    return [controller.leads for controller in controllers]
+
+
+def weights(world: World) -> list[tuple[str, float]]:
+    published = world.parts.ledger.entries(kind="routing.published", subject=NAME)
+    return [(arm["version"], arm["weight"]) for entry in published for arm in entry.payload["table"]["arms"]]
+
+
+def test_the_first_version_serves_and_becomes_champion(world: World) -> None:
+    assert world.status["stable"] == "1"
+    assert world.status["reason"] == "InitialDeployment"
+    world.tick()
+    world.tick()
+    table = world.parts.routing.get(NAME)
+    assert table is not None
+    assert [(arm.version, arm.weight, arm.adapter) for arm in table.arms] == [("1", 100.0, "banking-intent/1")]
+    champion = world.registry.by_alias("banking-intent", "champion")
+    assert champion is not None
+    assert champion.version == "1"
+
+
+def test_a_better_version_is_promoted_and_every_step_is_on_record(world: World) -> None:
+    world.tick()
+    world.nominate("2")
+    world.until("Shadow")
+    world.until("Succeeded", outcomes="+=+=+")
+    world.tick()
+    world.tick()
+    assert world.status["stable"] == "2"
+    shares = [weight for version, weight in weights(world) if version == "2"]
+    assert shares == [0.0, 10.0, 50.0, 100.0, 100.0]
+    kinds = [entry.kind for entry in world.parts.ledger.entries(subject=NAME)]
+    assert kinds.count("rollout.started") == 2
+    decisions = world.parts.ledger.entries(kind="rollout.decision", subject=NAME)
+    assert decisions[-1].payload["reason"] == "GatesPassed"
+    assert "exact-match is at most 5 points worse" in decisions[-1].payload["passed"]
+    assert world.parts.ledger.verify().ok
+    assert "version 2 serves" in explain(world.state)
+    drawn = timeline(world.parts.ledger.entries())
+    assert [mark.phase for mark in drawn.marks][-2:] == ["Baking", "Succeeded"]
+    assert drawn.scores[-1].losses == 0
+
+
+def test_a_bad_version_is_rolled_back_in_the_shadow_and_its_adapter_unloaded(world: World) -> None:
+    world.tick()
+    world.nominate("2")
+    world.until("Shadow")
+    state = world.until("RolledBack", outcomes="-=-=-")
+    assert state.reason == "HarmFound"
+    assert state.weight == 0
+    world.tick()
+    world.tick()
+    world.tick()
+    assert max((weight for version, weight in weights(world) if version == "2"), default=0.0) == 0.0
+    report = world.parts.engines.report("local")
+    assert report.status is not None
+    assert report.status.adapters == ("banking-intent/1",)
+    assert world.status["reason"] == "RejectedVersion"
+
+
+def test_errors_of_the_candidate_roll_it_back(world: World) -> None:
+    world.tick()
+    world.nominate("2")
+    world.until("Shadow")
+    world.until("Step", outcomes="+=+=+")
+    for _ in range(30):
+        world.tick("+==", errors=5)
+        if world.state.phase in {"RollingBack", "RolledBack"}:
+            break
+    assert "error-rate is worse" in world.state.message
+
+
+def test_what_people_ask_is_answered_once_with_their_name_on_record(world: World) -> None:
+    world.tick()
+    world.nominate("2")
+    world.until("Shadow")
+    asked = world.parts.actions.submit(NAME, "abort", "ada", "wrong data")
+    world.tick()
+    answered = world.parts.actions.get(asked.id)
+    assert answered is not None
+    assert answered.answer == "Aborted by ada (wrong data)."
+    decisions = world.parts.ledger.entries(kind="rollout.decision", subject=NAME)
+    assert (decisions[-1].actor, decisions[-1].payload["reason"]) == ("ada", "Aborted")
+    refused = world.parts.actions.submit(NAME, "approve", "ada")
+    world.until("RolledBack")
+    world.tick()
+    second = world.parts.actions.get(refused.id)
+    assert second is not None
+    assert "was refused" in (second.answer or "")
+
+
+def test_a_restarted_controller_goes_on_where_the_last_one_stopped(world: World, tmp_path: Path) -> None:
+    world.tick()
+    world.nominate("2")
+    world.until("Shadow")
+    world.tick("+=+=+")
+    before = world.state
+    world.controller.release()
+    again = World(tmp_path)
+    again.tick()
+    assert again.state.attempt is not None
+    assert before.attempt is not None
+    assert again.state.attempt.id == before.attempt.id
+    assert again.state.epoch == before.epoch
+    again.until("Succeeded", outcomes="+=+=+")
+    assert again.status["stable"] == "2"
+
+
+def test_only_one_controller_leads_and_a_stale_one_writes_nothing(tmp_path: Path) -> None:
+    clock = ManualClock()
+    world = World(tmp_path, clock)
+    world.set_up()
+    for _ in range(8):
+        clock.advance(0.5)
+        world.tick()
+    assert world.status["phase"] == "Succeeded"
+    other = Controller(parts_of(tmp_path, clock))
+    other.tick()
+    assert leaders(world.controller, other) == [True, False]
+    stale_fence = world.controller._fence
+    clock.advance(2.0)  # the lease runs out while the first one sleeps
+    other.tick()
+    assert leaders(other) == [True]
+    world.nominate("2")
+    world.parts.registry.poll()
+    stored = world.parts.resources.get("ModelDeployment", NAME)
+    assert stored is not None
+    assert stale_fence is not None
+    entries = len(world.parts.ledger.entries())
+    with pytest.raises(Exception, match="lease 'controller' is at epoch"):
+        world.controller.reconciler.reconcile(stored, stale_fence)
+    assert len(world.parts.ledger.entries()) == entries
+    world.controller.tick()
+    assert leaders(world.controller, other) == [False, True]
+
+
+def test_a_lost_status_is_rebuilt_from_the_routing_in_force(world: World) -> None:
+    world.tick()
+    world.nominate("2")
+    world.until("Shadow")
+    stored = world.parts.resources.get("ModelDeployment", NAME)
+    assert stored is not None
+    world.parts.resources.update_status("ModelDeployment", NAME, {}, stored.resource_version)
+    epoch = world.parts.routing.get(NAME).epoch  # type: ignore[union-attr]
+    world.tick()
+    assert world.state.stable == "1"
+    world.until("Shadow")
+    assert world.state.epoch > epoch
+
+
+def test_a_registry_that_is_gone_stops_no_rollback(world: World) -> None:
+    world.tick()
+    world.nominate("2")
+    world.until("Shadow")
+    (world.home / "registry.json").write_text("no JSON")
+    world.until("RolledBack", outcomes="-=-=-")
+    table = world.parts.routing.get(NAME)
+    assert table is not None
+    assert [arm.version for arm in table.arms] == ["1"]
+
+
+def test_a_runtime_that_does_not_exist_is_a_condition(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.set_up()
+    world.parts.resources.delete("ModelRuntime", "local", "test")
+    for _ in range(3):
+        world.tick()
+    degraded = next(c for c in world.status["conditions"] if c["type"] == "Degraded")
+    assert degraded["status"] == "True"
+    assert "ModelRuntime local does not exist" in degraded["message"]
+
+
+def test_a_deleted_deployment_is_taken_out_of_routing(world: World) -> None:
+    world.tick()
+    world.parts.resources.delete("ModelDeployment", NAME, "test")
+    world.tick()
+    assert world.parts.routing.get(NAME) is None
+    assert world.parts.resources.get("ModelDeployment", NAME) is None

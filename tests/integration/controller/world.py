@@ -1,0 +1,169 @@
+"""A platform without gateway and scorer: the test plays both, over the real stores."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from serving.controller.loop import Controller
+from serving.controller.parts import Parts, assemble
+from serving.rollout.state import RolloutState
+from tests.integration.controller.fakes import KEYS, FileEngines, FileRegistry, signed
+from tidegate.clock import Clock, SystemClock
+from tidegate.db import Database
+from tidegate.domain.evidence import BUCKETS, ArmWindow, Feedback, PairEvent
+from tidegate.domain.resources import ModelDeployment, ModelRuntime
+from tidegate.ids import new_id
+from tidegate.settings import Intervals
+
+NAME = "intent-assistant"
+INTERVALS = Intervals(lease_ttl=1.0, ack_fresh=10.0)
+
+RUNTIME = ModelRuntime.model_validate(
+    {"metadata": {"name": "local"}, "spec": {"baseModel": {"uri": "builtin:smollm2-135m-instruct"}}}
+)
+
+
+def deployment(**rollout: Any) -> ModelDeployment:
+    plan: dict[str, Any] = {
+        "steps": [
+            {"name": "shadow", "weight": 0, "minPairs": 20},
+            {"name": "small", "weight": 10, "minPairs": 10},
+            {"name": "half", "weight": 50, "minPairs": 10},
+        ],
+        "bakeSeconds": 0,
+        "deadlineSeconds": 300,
+        "maxPairs": 400,
+        "mirror": {"percent": 100},
+        "metrics": [
+            {"name": "exact-match", "mode": "NonInferiority", "comparison": "Paired", "maxDropPoints": "5"},
+            {"name": "error-rate", "mode": "NoHarm", "comparison": "Concurrent", "maxIncreasePoints": "0.5"},
+        ],
+    }
+    return ModelDeployment.model_validate(
+        {
+            "metadata": {"name": NAME},
+            "spec": {
+                "runtimeRef": {"name": "local"},
+                "model": {"name": "banking-intent", "source": {"type": "Alias", "alias": "challenger"}},
+                "rollout": plan | rollout,
+            },
+        }
+    )
+
+
+def parts_of(home: Path, clock: Clock | None = None) -> Parts:
+    return assemble(
+        db=Database.open(f"sqlite:///{home / 'tidegate.db'}"),
+        clock=clock or SystemClock(),
+        intervals=INTERVALS,
+        registry=FileRegistry(home / "registry.json"),
+        engines=FileEngines(home / "engines.json"),
+        keys=KEYS,
+    )
+
+
+class World:
+    """The platform of one test. `tick` is one round of the controller and of everything around it."""
+
+    def __init__(self, home: Path, clock: Clock | None = None) -> None:
+        self.home = home
+        self.clock = clock or SystemClock()
+        self.parts = parts_of(home, clock)
+        self.controller = Controller(self.parts)
+        self.registry = FileRegistry(home / "registry.json")
+        self.pairs = 0
+
+    def set_up(self, **rollout: Any) -> None:
+        self.registry.add(signed("1"))
+        self.registry.set_alias("banking-intent", "challenger", "1")
+        self.parts.resources.apply(RUNTIME, "test")
+        self.parts.resources.apply(deployment(**rollout), "test")
+        feedback = Feedback(
+            id=new_id(),
+            request_id="r",
+            deployment=NAME,
+            kind="label",
+            value="top_up",
+            source="test",
+            time=self.clock.now(),
+        )
+        self.parts.evidence.add_feedback([feedback])
+
+    def nominate(self, number: str, **changes: Any) -> None:
+        self.registry.add(signed(number, **changes))
+        self.registry.set_alias("banking-intent", "challenger", number)
+
+    @property
+    def status(self) -> dict[str, Any]:
+        stored = self.parts.resources.get("ModelDeployment", NAME)
+        assert stored is not None
+        return stored.status
+
+    @property
+    def state(self) -> RolloutState:
+        return RolloutState.model_validate(self.status["state"])
+
+    def tick(self, outcomes: str = "", errors: int = 0) -> None:
+        """One round: the watchers poll, the controller ticks, the gateway acknowledges and traffic happens."""
+        self.parts.registry.poll()
+        self.parts.engines.poll()
+        self.controller.tick()
+        self.around(outcomes, errors)
+
+    def around(self, outcomes: str = "", errors: int = 0) -> None:
+        """What gateway and scorer do in a round."""
+        table = self.parts.routing.get(NAME)
+        if table is None:
+            return
+        self.parts.routing.acknowledge("gateway-1", NAME, table.epoch)
+        now = self.clock.now()
+        block = now - timedelta(seconds=10)
+        self.parts.evidence.add_windows(
+            [
+                ArmWindow(
+                    deployment=NAME,
+                    rollout=table.rollout,
+                    step=table.step,
+                    role=arm.role,
+                    version=arm.version,
+                    epoch=table.epoch,
+                    gateway=new_id(),
+                    block_start=block,
+                    requests=10,
+                    errors=errors if arm.role == "candidate" else 0,
+                    latency_counts=(10, *(0 for _ in range(BUCKETS - 1))),
+                    ttft_counts=(10, *(0 for _ in range(BUCKETS - 1))),
+                )
+                for arm in table.arms
+                if arm.weight > 0
+            ]
+        )
+        if table.rollout is None or table.step is None:
+            return
+        scores = {"+": (0.0, 1.0), "-": (1.0, 0.0), "=": (1.0, 1.0)}
+        events = []
+        for outcome in outcomes:
+            self.pairs += 1
+            stable, candidate = scores[outcome]
+            events.append(
+                PairEvent(
+                    rollout=table.rollout,
+                    pair=f"pair-{self.pairs}-{new_id()}",
+                    scorer="exact-match",
+                    stable_score=stable,
+                    candidate_score=candidate,
+                    user=new_id(),
+                    step=table.step,
+                    time=now,
+                )
+            )
+        self.parts.evidence.add_scores(events, [])
+
+    def until(self, *phases: str, outcomes: str = "", ticks: int = 60) -> RolloutState:
+        for _ in range(ticks):
+            if self.status.get("phase") in phases:
+                return self.state
+            self.tick(outcomes)
+        raise AssertionError(f"still in {self.status.get('phase')}: {self.status.get('message')}")
