@@ -45,7 +45,7 @@ def build_app(parts: Parts) -> Starlette:
                 await ticker
             await stop(parts)
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/v1/chat/completions", completions.chat, methods=["POST"]),
             Route("/v1/completions", completions.text, methods=["POST"]),
@@ -64,6 +64,8 @@ def build_app(parts: Parts) -> Starlette:
         middleware=[Middleware(Labelled, metrics=parts.metrics)],
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False  # clients of an API get an error object, not a redirect of their POST
+    return app
 
 
 async def stop(parts: Parts) -> None:

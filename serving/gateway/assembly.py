@@ -17,11 +17,11 @@ from serving.gateway.mirror import Mirroring
 from serving.gateway.parts import Parts
 from serving.gateway.recorder import Recorder
 from serving.gateway.routing_watch import RoutingWatch
+from serving.gateway.stores import Stores
 from serving.gateway.upstream import EngineClient
 from serving.gateway.windows import ArmCounter
 from tidegate.api_keys import ApiKeys
 from tidegate.clock import Clock, SystemClock
-from tidegate.db import Database
 from tidegate.domain.evidence import ArmAnswer, ArmWindow, Pair
 from tidegate.ids import new_id
 from tidegate.inference_log import LogRow, write_rows
@@ -29,8 +29,6 @@ from tidegate.logging import get_logger
 from tidegate.ports import OnlineFeatures
 from tidegate.redaction import redact
 from tidegate.settings import Settings
-from tidegate.store.evidence import EvidenceStore
-from tidegate.store.routing import RoutingStore
 
 _log = get_logger(__name__)
 _MAX_PAIRS_WAITING = 10_000
@@ -47,16 +45,18 @@ def assemble(settings: Settings, *, online: OnlineFeatures | None, clock: Clock 
         online: the online feature store; None renders every feature as unknown.
 
     Raises:
-        TidegateError: the key file or the user key cannot be used, or the database has a wrong URL.
+        TidegateError: the key file, the user key or the database's URL cannot be used. That the database is away is no
+            error.
     """
     clock = clock or SystemClock()
     metrics = Metrics()
-    db = Database.open(settings.database_url)
-    evidence = EvidenceStore(db, clock)
+    stores = Stores(settings.database_url, clock)
+    stores.try_open()
+    features = FeatureLookup(online, clock=clock, metrics=metrics)
     gateway = gateway_id()
     engine = EngineClient(max_connections=settings.limits.max_concurrency + _EXTRA_CONNECTIONS)
-    pairs = _evidence_writer("pairs", partial(_store_pairs, evidence), metrics, _MAX_PAIRS_WAITING)
-    windows = _evidence_writer("windows", partial(_store_windows, evidence), metrics, _MAX_WINDOWS_WAITING)
+    pairs = _evidence_writer("pairs", partial(_store_pairs, stores), metrics, _MAX_PAIRS_WAITING)
+    windows = _evidence_writer("windows", partial(_store_windows, stores), metrics, _MAX_WINDOWS_WAITING)
     log = _log_writer(settings, metrics)
     mirroring = Mirroring(
         engine,
@@ -68,7 +68,8 @@ def assemble(settings: Settings, *, online: OnlineFeatures | None, clock: Clock 
     )
     counter = ArmCounter(gateway, clock)
     watch = RoutingWatch(
-        RoutingStore(db, clock),
+        stores.routing,
+        prepare=features.prepare,
         gateway=gateway,
         path=settings.home / "gateway" / "routing.json",
         poll_seconds=settings.intervals.routing_poll,
@@ -77,17 +78,16 @@ def assemble(settings: Settings, *, online: OnlineFeatures | None, clock: Clock 
         metrics=metrics,
     )
     watch.load()
-    watch.poll()
     return Parts(
         authenticate=ApiKeys.load(settings.api_keys_path).authenticate,
         limits=settings.limits,
         watch=watch,
-        features=FeatureLookup(online, clock=clock, metrics=metrics),
+        features=features,
         engine=engine,
         mirroring=mirroring,
         recorder=Recorder(counter, mirroring, log, clock=clock, metrics=metrics),
         counter=counter,
-        evidence=evidence,
+        evidence=stores.evidence,
         log=log,
         pairs=pairs,
         windows=windows,
@@ -130,12 +130,12 @@ def _redacted_answer(answer: ArmAnswer) -> ArmAnswer:
     return answer if answer.text is None else answer.model_copy(update={"text": redact(answer.text)[0]})
 
 
-def _store_pairs(evidence: EvidenceStore, batch: list[Pair]) -> None:
-    evidence.add_pairs([redacted_pair(pair) for pair in batch])
+def _store_pairs(stores: Stores, batch: list[Pair]) -> None:
+    stores.evidence().add_pairs([redacted_pair(pair) for pair in batch])
 
 
-def _store_windows(evidence: EvidenceStore, batch: list[ArmWindow]) -> None:
-    evidence.add_windows(latest(batch))
+def _store_windows(stores: Stores, batch: list[ArmWindow]) -> None:
+    stores.evidence().add_windows(latest(batch))
 
 
 def _log_writer(settings: Settings, metrics: Metrics) -> BatchWriter[LogRow]:

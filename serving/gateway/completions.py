@@ -46,6 +46,8 @@ class Completions:
         principal = authorize(self._parts.authenticate, request.headers.get("authorization"), "invoke")
         ask = parse_ask(await read_json(request, self._parts.limits.max_body_bytes), kind)
         table = self._parts.watch.find(ask.model)
+        if table is None and not self._parts.watch.informed:
+            raise unavailable("This gateway has not seen its routing yet. Try again shortly.", code="starting")
         if table is None:
             raise model_not_found(ask.model, sorted(self._parts.watch.tables))
         self._admit()

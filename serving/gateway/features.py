@@ -21,7 +21,8 @@ from tidegate.ports import OnlineFeatures
 from tidegate.prompt import FeatureValue, PromptTemplate
 
 _log = get_logger(__name__)
-TIMEOUT_SECONDS = 0.5
+TIMEOUT_SECONDS = 1.0
+PREPARE_SECONDS = 20.0
 TTL_SECONDS = 5.0
 _CACHE_ENTRIES = 10_000
 _THREADS = 4
@@ -56,6 +57,7 @@ class FeatureLookup:
         self._ttl = ttl_seconds
         self._pool = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="features")
         self._waiting = 0
+        self._prepared: set[tuple[str, ...]] = set()
         self._cache: OrderedDict[tuple[str, tuple[str, ...]], tuple[float, ByReference]] = OrderedDict()
 
     async def get(self, customer: str, table: RoutingTable) -> ByReference:
@@ -75,6 +77,20 @@ class FeatureLookup:
         if len(self._cache) > _CACHE_ENTRIES:
             self._cache.popitem(last=False)
         return values
+
+    def prepare(self, tables: Sequence[RoutingTable]) -> None:
+        """Looks each new set of references up once, so that no user's request meets a cold store. Blocks, bounded.
+
+        A set is tried once only: a store that hangs must not hold up the rollback that publishes the next table.
+        """
+        for references in {references_of(table) for table in tables} - self._prepared:
+            self._prepared.add(references)
+            if self._store is None or not references:
+                continue
+            try:
+                self._pool.submit(self._store.get, "", references).result(PREPARE_SECONDS)
+            except Exception as error:  # whatever the store's client raises; requests will meet and count it
+                _log.warning("feature store not warm", detail=f"{type(error).__name__}: {error}"[:500])
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -45,7 +45,7 @@ class FeedbackApi:
         items = _items(body)
         feedback = [self._parse(item, "" if single else f"[{i}].", principal) for i, item in enumerate(items)]
         try:
-            await asyncio.to_thread(self._parts.evidence.add_feedback, feedback)
+            await asyncio.to_thread(lambda: self._parts.evidence().add_feedback(feedback))
         except (TidegateError, OSError) as error:
             _log.warning("feedback not stored", items=len(feedback), problem=str(error))
             raise unavailable("The feedback could not be stored. Send it again.", code="store_unavailable") from None

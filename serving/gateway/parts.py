@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,13 +24,9 @@ from tidegate.settings import Limits
 
 
 class EvidenceSink(Protocol):
-    """The part of `tidegate.store.evidence.EvidenceStore` that a gateway writes to."""
+    """The part of `tidegate.store.evidence.EvidenceStore` that a request writes to by itself."""
 
-    def add_pairs(self, pairs: Sequence[Pair]) -> None: ...
-
-    def add_windows(self, windows: Sequence[ArmWindow]) -> None: ...
-
-    def add_feedback(self, feedback: Sequence[Feedback]) -> None: ...
+    def add_feedback(self, new: Sequence[Feedback]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +41,7 @@ class Parts:
     mirroring: Mirroring
     recorder: Recorder
     counter: ArmCounter
-    evidence: EvidenceSink
+    evidence: Callable[[], EvidenceSink]
     log: BatchWriter[LogRow]
     pairs: BatchWriter[Pair]
     windows: BatchWriter[ArmWindow]

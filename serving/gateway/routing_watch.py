@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -40,7 +40,8 @@ class RoutingWatch:
     """The last good routing tables of this gateway.
 
     Args:
-        source: the routing store.
+        source: gives the routing store; may raise while the database is away.
+        prepare: called with new tables before they are in force, to warm up what their first request needs.
         gateway: this gateway's id, under which it acknowledges epochs.
         path: file with the last good tables, so that a restart without the store still serves.
         poll_seconds: how often the store's change token is looked at (s).
@@ -49,8 +50,9 @@ class RoutingWatch:
 
     def __init__(
         self,
-        source: RoutingSource,
+        source: Callable[[], RoutingSource],
         *,
+        prepare: Callable[[Sequence[RoutingTable]], None],
         gateway: str,
         path: Path,
         poll_seconds: float,
@@ -59,6 +61,7 @@ class RoutingWatch:
         metrics: Metrics,
     ) -> None:
         self._source = source
+        self._prepare = prepare
         self._gateway = gateway
         self._path = path
         self._poll_seconds = poll_seconds
@@ -66,6 +69,7 @@ class RoutingWatch:
         self._clock = clock
         self._metrics = metrics
         self._tables: Mapping[str, RoutingTable] = {}
+        self._informed = False
         self._token: int | None = None
         self._acked_at: float | None = None
         self._problem: str | None = None
@@ -82,6 +86,11 @@ class RoutingWatch:
         """Why the store could not be read last time; None when it was."""
         return self._problem
 
+    @property
+    def informed(self) -> bool:
+        """Whether any routing was ever seen, were it empty: before that, an unknown model is not an unknown model."""
+        return self._informed
+
     def find(self, model: str) -> RoutingTable | None:
         return self._tables.get(model)
 
@@ -94,7 +103,9 @@ class RoutingWatch:
         except (OSError, ValidationError) as error:
             _log.warning("remembered routing cannot be used", path=str(self._path), problem=str(error))
             return
+        self._prepare(tables)
         self._take(tables)
+        self._informed = True
         _log.info("remembered routing loaded", epochs=self._epochs())
 
     def start(self) -> None:
@@ -106,20 +117,24 @@ class RoutingWatch:
         if self._thread.is_alive():
             self._thread.join(timeout=5)
         try:
-            self._source.forget_gateway(self._gateway)
+            self._source().forget_gateway(self._gateway)
         except (TidegateError, OSError) as error:
             _log.warning("gateway not signed off; its acknowledgement expires", problem=str(error))
 
     def poll(self) -> None:
         """One look at the store: takes what changed, then acknowledges."""
         try:
-            token = self._source.change_token()
+            source = self._source()
+            token = source.change_token()
             changed = token != self._token
             if changed:
-                self._take(self._source.all())
+                tables = source.all()
+                self._prepare(tables)
+                self._take(tables)
                 self._token = token
+                self._informed = True
                 self._remember()
-            self._acknowledge(force=changed)
+            self._acknowledge(source, force=changed)
         except (TidegateError, OSError) as error:
             self._failed(str(error))
         except Exception as error:
@@ -165,13 +180,13 @@ class RoutingWatch:
             tables[table.model] = table
         self._tables = tables
 
-    def _acknowledge(self, *, force: bool) -> None:
+    def _acknowledge(self, source: RoutingSource, *, force: bool) -> None:
         """Tells the store which epochs are in force here: by then every new request uses them."""
         now = self._clock.monotonic()
         if not force and self._acked_at is not None and now - self._acked_at < self._ack_seconds:
             return
         for table in self._tables.values():
-            self._source.acknowledge(self._gateway, table.deployment, table.epoch)
+            source.acknowledge(self._gateway, table.deployment, table.epoch)
         self._acked_at = now
 
     def _remember(self) -> None:

@@ -103,7 +103,8 @@ class Platform:
         return new
 
     def client(self, **options: Any) -> openai.OpenAI:
-        return openai.OpenAI(**({"base_url": f"{self.url}/v1", "api_key": self.key, "max_retries": 0} | options))
+        given: dict[str, Any] = {"base_url": f"{self.url}/v1", "api_key": self.key, "max_retries": 0}
+        return openai.OpenAI(**(given | options))
 
     def post(self, path: str = "/v1/chat/completions", **options: Any) -> httpx.Response:
         headers = {"authorization": f"Bearer {self.key}"} | options.pop("headers", {})

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import openai
 import pytest
 
@@ -78,14 +81,14 @@ def test_models_are_listed_by_logical_name(platform: Platform) -> None:
 
 
 def test_the_official_client_raises_its_own_errors(platform: Platform) -> None:
-    messages = [{"role": "user", "content": "x"}]
+    messages: Any = [{"role": "user", "content": "x"}]
     with pytest.raises(openai.AuthenticationError) as unauthenticated:
-        platform.client(api_key="wrong").chat.completions.create(model=MODEL, messages=messages)  # type: ignore[arg-type]
+        platform.client(api_key="wrong").chat.completions.create(model=MODEL, messages=messages)
     assert unauthenticated.value.code == "invalid_api_key"
     with pytest.raises(openai.PermissionDeniedError):
         platform.client(api_key=platform.label_key).models.list()
     with pytest.raises(openai.BadRequestError) as bad:
-        platform.client().chat.completions.create(model=MODEL, messages=messages, n=2)  # type: ignore[call-overload]
+        platform.client().chat.completions.create(model=MODEL, messages=messages, n=2)
     assert (bad.value.param, bad.value.code) == ("n", "unsupported_parameter")
 
 
@@ -100,8 +103,6 @@ def test_an_incoming_request_id_is_echoed_and_an_unfit_one_replaced(platform: Pl
 
 
 def test_the_async_client_works_too(platform: Platform) -> None:
-    import asyncio  # noqa: PLC0415
-
     async def ask() -> str:
         async with openai.AsyncOpenAI(base_url=f"{platform.url}/v1", api_key=platform.key) as client:
             stream = await client.chat.completions.create(
