@@ -81,6 +81,15 @@ class Database:
         url = self._engine.url
         return str(url.database) if url.get_backend_name() == "sqlite" else url.render_as_string(hide_password=True)
 
+    def revision(self) -> str | None:
+        """The schema's revision; None for a database without one.
+
+        Raises:
+            ContractBroken: a newer tidegate wrote it.
+        """
+        with _translated(self.where):
+            return migrations.current(self._engine)
+
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A connection for reading one consistent state (SQLite) or committed rows (PostgreSQL)."""

@@ -136,7 +136,7 @@ def _wheel_file(known: _Builtin) -> Path:
 
 
 def _remote(uri: str, store: Path) -> tuple[str, Path]:
-    import fsspec  # type: ignore[import-untyped]  # noqa: PLC0415  only addresses need it
+    import fsspec  # noqa: PLC0415  only addresses need it
 
     name = uri.rstrip("/").rsplit("/", 1)[1] or "base"
     try:
@@ -233,3 +233,18 @@ _SEAL = "base_model.json"
 def _seal(folder: Path) -> None:
     digest = base_digest(folder)
     (folder / _SEAL).write_text(json.dumps({"digest": digest}) + "\n", encoding="utf-8")
+
+
+def builtin_files(uri: str, cache: Path) -> tuple[Path, str, Path]:
+    """Of a built-in base model: the file in its wheel, that file's digest, and the folder that it is converted into.
+
+    Looks only; converts nothing.
+
+    Raises:
+        NotFound: it is not built in, or its wheel is not installed.
+    """
+    known = _BUILTINS.get(uri)
+    if known is None:
+        raise NotFound(f"unknown base model {uri!r}", next_step=f"Built in: {', '.join(_BUILTINS)}.")
+    key = digest_json({"source": known.digest, "conversion": CONVERSION})[7:19]
+    return _wheel_file(known), known.digest, cache / "base-models" / f"{known.name}-{key}"
