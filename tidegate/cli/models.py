@@ -111,13 +111,11 @@ def export(
     folder: Annotated[Path, typer.Argument(help="A folder that does not exist yet.")],
 ) -> None:
     """Write a version as one self-contained folder: base, adapter, tokenizer, prompt and card; loads offline."""
-    from components.register.export import export_version  # noqa: PLC0415 - MLflow takes seconds to import
+    from components.register.export import export as write_export  # noqa: PLC0415 - MLflow takes seconds to import
 
-    if folder.exists():
-        raise InvalidInput(f"{folder} exists already", next_step="Name a folder that does not exist.")
     found = _find(_registry(), version)
-    export_version(found, folder, settings=load_settings())
-    console(stderr=True).print(f"wrote {found.key} to {folder}; load it with mlflow.pyfunc.load_model({str(folder)!r})")
+    target = write_export(found, folder, cache=load_settings().cache)
+    console(stderr=True).print(f"wrote {found.key} to {target}; load it with mlflow.pyfunc.load_model({str(target)!r})")
 
 
 def _registry() -> MlflowRegistry:

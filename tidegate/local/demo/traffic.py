@@ -59,9 +59,19 @@ class Tally:
 class TrafficDriver:
     """Sends messages through the gateway with a number of concurrent users."""
 
-    def __init__(self, gateway_url: str, api_key: str, model: str, *, concurrency: int = 8, label_delay: float = 1.0):
+    def __init__(
+        self,
+        gateway_url: str,
+        api_key: str,
+        model: str,
+        *,
+        label_key: str,
+        concurrency: int = 8,
+        label_delay: float = 1.0,
+    ) -> None:
         self._url = gateway_url
         self._key = api_key
+        self._label_key = label_key
         self._model = model
         self._concurrency = concurrency
         self._label_delay = label_delay
@@ -70,21 +80,36 @@ class TrafficDriver:
     def send(self, messages: Iterable[TrafficMessage]) -> int:
         """Sends all messages and their labels; returns how many answers there were before."""
         before = len(self.tally.answers)
-        asyncio.run(self._run(iter(messages), threading.Event()))
+        asyncio.run(self.run(iter(messages), threading.Event()))
         return before
 
-    def background(self, messages: Iterable[TrafficMessage]) -> BackgroundTraffic:
-        """Sends messages until told to stop; use as a context manager."""
-        return BackgroundTraffic(self, messages)
+    def background(self, messages: Iterable[TrafficMessage], per_second: float | None = None) -> BackgroundTraffic:
+        """Sends messages until told to stop, at most so many per second; use as a context manager."""
+        return BackgroundTraffic(self, messages, per_second)
 
-    async def _run(self, messages: Iterator[TrafficMessage], stop: threading.Event) -> None:
+    def serves(self) -> bool:
+        """Whether the gateway lists the model, which it does once it has its routing."""
+        try:
+            response = httpx.get(
+                f"{self._url}/v1/models/{self._model}", headers=_bearer(self._key), timeout=5.0, trust_env=False
+            )
+        except httpx.HTTPError:
+            return False
+        return response.is_success
+
+    async def run(
+        self, messages: Iterator[TrafficMessage], stop: threading.Event, per_second: float | None = None
+    ) -> None:
+        """Sends until the messages end or `stop` is set, then the labels that are left."""
         from openai import AsyncOpenAI  # noqa: PLC0415 - half a second to import, and only the demo sends traffic
 
         pending: deque[tuple[float, str, str]] = deque()
         client = AsyncOpenAI(base_url=f"{self._url}/v1", api_key=self._key, max_retries=0, timeout=_REQUEST_SECONDS)
         async with client, httpx.AsyncClient(base_url=self._url, timeout=_REQUEST_SECONDS, trust_env=False) as http:
-            users = [self._user(client, messages, pending, stop) for _ in range(self._concurrency)]
-            sending = asyncio.gather(*users)
+            users = self._concurrency if per_second is None else 1
+            gap = 0.0 if per_second is None else 1.0 / per_second
+            senders = [self._user(client, messages, pending, stop, gap) for _ in range(users)]
+            sending = asyncio.gather(*senders)
             while not sending.done():
                 await asyncio.sleep(_LABEL_BATCH_SECONDS)
                 await self._label(http, pending, time.monotonic())
@@ -97,6 +122,7 @@ class TrafficDriver:
         messages: Iterator[TrafficMessage],
         pending: deque[tuple[float, str, str]],
         stop: threading.Event,
+        gap: float,
     ) -> None:
         for message in messages:
             if stop.is_set():
@@ -105,6 +131,8 @@ class TrafficDriver:
             self.tally.answers.append(answer)
             if answer.error is None:
                 pending.append((time.monotonic() + self._label_delay, answer.request_id, message.intent))
+            if gap:
+                await asyncio.sleep(gap)
 
     async def _ask(self, client: object, message: TrafficMessage, *, stream: bool) -> Answer:
         from openai import APIError, AsyncOpenAI  # noqa: PLC0415 - see _run
@@ -147,7 +175,7 @@ class TrafficDriver:
             due.append({"request_id": request_id, "label": label})
         if not due:
             return
-        response = await http.post("/v1/feedback", json=due, headers={"Authorization": f"Bearer {self._key}"})
+        response = await http.post("/v1/feedback", json=due, headers=_bearer(self._label_key))
         if not response.is_success:
             self.tally.labels_refused += len(due)
 
@@ -155,8 +183,11 @@ class TrafficDriver:
 class BackgroundTraffic:
     """Traffic that goes on while something else is watched."""
 
-    def __init__(self, driver: TrafficDriver, messages: Iterable[TrafficMessage]) -> None:
+    def __init__(
+        self, driver: TrafficDriver, messages: Iterable[TrafficMessage], per_second: float | None = None
+    ) -> None:
         self._driver = driver
+        self._per_second = per_second
         self._messages = iter(messages)
         self._stop = threading.Event()
         self._error: BaseException | None = None
@@ -174,6 +205,10 @@ class BackgroundTraffic:
 
     def _work(self) -> None:
         try:
-            asyncio.run(self._driver._run(self._messages, self._stop))
+            asyncio.run(self._driver.run(self._messages, self._stop, self._per_second))
         except BaseException as error:
             self._error = error
+
+
+def _bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}

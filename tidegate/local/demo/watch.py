@@ -1,0 +1,125 @@
+"""Watching the platform decide: new facts of the ledger as lines, and waiting for a deployment's status."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tidegate.clock import SystemClock
+from tidegate.db import Database
+from tidegate.domain.drift import RetrainRequest
+from tidegate.errors import Unavailable
+from tidegate.ledger import Ledger, LedgerEntry
+from tidegate.local.demo.narrator import Narrator
+from tidegate.store.resources import ResourceStore
+from tidegate.store.retraining import RetrainStore
+
+_POLL_SECONDS = 0.25
+_TOLD = {"rollout.transition", "rollout.decision", "retrain.requested", "retrain.status", "gate.overridden"}
+"""Kinds of facts that are decisions; the others are told where they happen."""
+
+Status = Mapping[str, Any]
+
+
+class Watcher:
+    """Follows one deployment of the demo.
+
+    Args:
+        alive: called at every look; raises when a part of the platform has died.
+    """
+
+    def __init__(self, db: Database, deployment: str, narrator: Narrator, alive: Callable[[], None]) -> None:
+        clock = SystemClock()
+        self._ledger = Ledger(db, clock)
+        self._resources = ResourceStore(db, clock)
+        self._requests = RetrainStore(db, clock)
+        self._deployment = deployment
+        self._narrator = narrator
+        self._alive = alive
+        self._seen = self._ledger.anchor().seq
+        self._since = clock.now()
+
+    def status(self) -> Status:
+        """The deployment's status; empty before the controller has looked at it."""
+        stored = self._resources.get("ModelDeployment", self._deployment)
+        return stored.status if stored is not None else {}
+
+    def facts(self, kind: str | None = None) -> list[LedgerEntry]:
+        """The facts since the demo began."""
+        return self._ledger.entries(kind=kind, since=self._since)
+
+    def tell(self) -> None:
+        """Says every decision that was recorded since the last call."""
+        for entry in self._ledger.entries(since=self._since):
+            if entry.seq <= self._seen:
+                continue
+            self._seen = entry.seq
+            if entry.kind in _TOLD and (text := _sentence(entry)):
+                self._narrator.decided(text)
+
+    def wait(self, what: str, done: Callable[[Status], bool], seconds: float) -> Status:
+        """Waits until the status is as wanted, telling decisions on the way.
+
+        Raises:
+            Unavailable: the time ran out; the message says where things stand.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            self.tell()
+            status = self.status()
+            if done(status):
+                return status
+            self._alive()
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    f"{what} did not happen within {seconds:g} s: phase {status.get('phase')}, "
+                    f"reason {status.get('reason')}: {status.get('message')}",
+                    next_step=f"See `tidegate rollout explain {self._deployment}` and the logs of the controller.",
+                )
+            self._narrator.moving(_progress(status))
+            time.sleep(_POLL_SECONDS)
+
+    def wait_for_retraining(self, model: str, seconds: float) -> RetrainRequest:
+        """Waits until the model's newest retraining request has ended.
+
+        Raises:
+            Unavailable: none came, it failed, or the time ran out.
+        """
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self.tell()
+            self._alive()
+            found = [request for request in self._requests.list() if request.model == model]
+            newest = max(found, key=lambda request: request.created_at) if found else None
+            if newest is not None and newest.status == "succeeded":
+                return newest
+            if newest is not None and newest.status in {"failed", "suppressed"}:
+                raise Unavailable(
+                    f"retraining {newest.key} is {newest.status}: {newest.status_reason}",
+                    next_step="See `tidegate alerts list` and the run's log.",
+                )
+            self._narrator.moving(f"retraining is {newest.status if newest else 'not requested yet'}")
+            time.sleep(_POLL_SECONDS)
+        raise Unavailable(
+            f"no retraining of {model} ended within {seconds:g} s", next_step="See `tidegate alerts list`."
+        )
+
+
+def _sentence(entry: LedgerEntry) -> str:
+    payload = entry.payload
+    message = payload.get("message") or payload.get("reason") or payload.get("status_reason") or payload.get("status")
+    label = payload.get("to_phase") or payload.get("verdict") or entry.kind.partition(".")[2]
+    return f"{label}: {message}" if message else ""
+
+
+def _progress(status: Status) -> str:
+    parts = [str(status.get("phase") or "waiting for the controller")]
+    if status.get("step"):
+        parts.append(f"step {status['step']}")
+    if status.get("candidate"):
+        parts.append(f"candidate {status['candidate']} at {status.get('weight', 0):g}%")
+        parts.append(f"{status.get('pairs', 0)} pairs")
+    if status.get("etaSeconds") is not None:
+        parts.append(f"about {status['etaSeconds']} s to go")
+    return ", ".join(parts)
