@@ -1,6 +1,4 @@
-"""The features step."""
-
-from __future__ import annotations
+"""The features step. Without postponed annotations: KFP reads the types of the parameters themselves."""
 
 from kfp import dsl
 

@@ -1,6 +1,4 @@
-"""The prepare step."""
-
-from __future__ import annotations
+"""The prepare step. Without postponed annotations: KFP reads the types of the parameters themselves."""
 
 from kfp import dsl
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -65,7 +66,7 @@ def test_accounting_closes_for_any_garbage(raw: list[RawRow], closed: bool) -> N
     # StageAccount refuses sums that do not close; here: the stages chain, and cover all rows from first to last.
     assert accounts[0].rows_in == len(raw)
     assert accounts[-1].rows_out == len(rows)
-    for before, after in zip(accounts, accounts[1:], strict=False):
+    for before, after in itertools.pairwise(accounts):
         assert before.rows_out == after.rows_in
     assert len({stages.identity(kept.text) for kept in rows}) == len(rows)
 
@@ -89,7 +90,7 @@ def test_no_group_straddles_and_time_runs_forward_in_each_source(
 ) -> None:
     splits, account = split_rows(rows, validation_fraction=validation, test_fraction=test)
     groups = [{member.group for member in splits[name]} for name in SPLITS]
-    assert not (groups[0] & groups[1] or groups[0] & groups[2] or groups[1] & groups[2])
+    assert sum(map(len, groups)) == len(set.union(*groups))
     for source in ("s", "t"):
         times = [[member.event_time for member in splits[name] if member.source == source] for name in SPLITS]
         for i, j in ((0, 1), (0, 2), (1, 2)):
