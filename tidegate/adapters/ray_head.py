@@ -64,6 +64,7 @@ def ray_head_command(settings: Settings, ports: RayPorts) -> tuple[list[str], di
         f"--runtime-env-agent-port={ports.runtime_env_agent}",
         f"--ray-client-server-port={ports.client_server}",
         f"--metrics-export-port={ports.metrics}",
+        *("--min-worker-port=0", "--max-worker-port=0"),  # the system finds free ones; Ray's range may be taken
         f"--num-cpus={LOGICAL_CPUS}",
         "--num-gpus=0",
         f"--object-store-memory={_OBJECT_STORE_BYTES}",
@@ -80,6 +81,8 @@ def ray_head_command(settings: Settings, ports: RayPorts) -> tuple[list[str], di
         "RAY_prestart_worker_first_driver": "0",
         "DASHBOARD_METRIC_PORT": str(ports.dashboard_metrics),
         "AUTOSCALER_METRIC_PORT": str(ports.autoscaler_metrics),
+        # Engine, training and gateway share the cores: a thread that waits must not spin on one.
+        "OMP_WAIT_POLICY": "PASSIVE",
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
