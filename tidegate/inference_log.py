@@ -7,6 +7,7 @@ part appears whole (written beside and renamed; on object storage an upload is a
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -166,7 +167,8 @@ def _write_part(root: str | Path, folder: str, rows: Sequence[LogRow]) -> str:
             Path(target).replace(path)
     except OSError as error:
         if local:
-            Path(target).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                Path(target).unlink()
         if error.errno in _NO_SPACE or "No space left" in str(error):
             raise ResourceExhausted(
                 f"no space for the inference log in {root}", next_step="Free disk space; the rows are kept meanwhile."

@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.integration.gateway.conftest import MODEL, Platform
+from tests.integration.gateway.conftest import Platform
+from tests.unit.gateway.tables import MODEL
 
 pytestmark = pytest.mark.integration
 

@@ -12,7 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.integration.gateway.conftest import MODEL, Platform, table
+from tests.integration.gateway.conftest import Platform
+from tests.unit.gateway.tables import MODEL, table
 from tidegate.inference_log import read_window
 
 pytestmark = pytest.mark.integration

@@ -11,8 +11,9 @@ import httpx
 import openai
 import pytest
 
-from tests.integration.gateway.conftest import MODEL, Platform
+from tests.integration.gateway.conftest import Platform
 from tests.integration.gateway.engine import Mode, running_engine
+from tests.unit.gateway.tables import MODEL
 
 pytestmark = pytest.mark.integration
 CANDIDATE, STABLE = "banking-intent/2", "banking-intent/1"

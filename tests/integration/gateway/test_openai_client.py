@@ -8,7 +8,8 @@ from typing import Any
 import openai
 import pytest
 
-from tests.integration.gateway.conftest import MODEL, Platform
+from tests.integration.gateway.conftest import Platform
+from tests.unit.gateway.tables import MODEL
 
 pytestmark = pytest.mark.integration
 
