@@ -25,8 +25,12 @@ _RECENT = timedelta(minutes=10)
 """A metric that the stable version emitted within this time counts as measured."""
 _RATE_SECONDS = 30.0
 """The traffic of so many seconds forecasts the time that a rollout takes."""
-_NEEDS_LABELS = "exact-match"
-_NEEDS_ANSWERS = "valid-label"
+_NEEDS_LABELS = frozenset({"exact-match", "length-ratio"})
+"""Paired metrics that exist as soon as true labels come back for the stable version's answers …"""
+_NEEDS_LABEL_SET = frozenset({"valid-label"})
+"""… that need the closed set of labels in the version's prompt …"""
+_NEEDS_ANSWERS = frozenset({"no-refusal"})
+"""… and that need nothing but answers. Other scorers count as measured once they have scored a stable version."""
 
 
 @dataclass(slots=True)
@@ -122,11 +126,11 @@ class Observer:
         recent: Sequence[ArmWindow],
         now: datetime,
     ) -> frozenset[str]:
-        found = set(scorers_seen(self.parts.db))
+        found = set(scorers_seen(self.parts.db)) | _NEEDS_ANSWERS
         if self.parts.evidence.feedback(name, since=now - _RECENT, limit=1):
-            found.add(_NEEDS_LABELS)
+            found |= _NEEDS_LABELS
         if stable is not None and stable.prompt.labels:
-            found.add(_NEEDS_ANSWERS)
+            found |= _NEEDS_LABEL_SET
         for metric in plan.metrics:
             if metric.comparison == "Concurrent" and emitted(metric.name, recent):
                 found.add(metric.name)

@@ -18,7 +18,6 @@ from tidegate.ids import new_id
 from tidegate.settings import Intervals
 
 NAME = "intent-assistant"
-INTERVALS = Intervals(lease_ttl=1.0, ack_fresh=10.0)
 
 RUNTIME = ModelRuntime.model_validate(
     {"metadata": {"name": "local"}, "spec": {"baseModel": {"uri": "builtin:smollm2-135m-instruct"}}}
@@ -53,11 +52,11 @@ def deployment(**rollout: Any) -> ModelDeployment:
     )
 
 
-def parts_of(home: Path, clock: Clock | None = None) -> Parts:
+def parts_of(home: Path, clock: Clock | None = None, lease_ttl: float = 1.0) -> Parts:
     return assemble(
         db=Database.open(f"sqlite:///{home / 'tidegate.db'}"),
         clock=clock or SystemClock(),
-        intervals=INTERVALS,
+        intervals=Intervals(lease_ttl=lease_ttl, ack_fresh=10.0),
         registry=FileRegistry(home / "registry.json"),
         engines=FileEngines(home / "engines.json"),
         keys=KEYS,
@@ -67,10 +66,10 @@ def parts_of(home: Path, clock: Clock | None = None) -> Parts:
 class World:
     """The platform of one test. `tick` is one round of the controller and of everything around it."""
 
-    def __init__(self, home: Path, clock: Clock | None = None) -> None:
+    def __init__(self, home: Path, clock: Clock | None = None, lease_ttl: float = 1.0) -> None:
         self.home = home
         self.clock = clock or SystemClock()
-        self.parts = parts_of(home, clock)
+        self.parts = parts_of(home, clock, lease_ttl)
         self.controller = Controller(self.parts)
         self.registry = FileRegistry(home / "registry.json")
         self.pairs = 0

@@ -1,0 +1,137 @@
+"""SIGKILL at every boundary around a record and an act: the next controller goes on, and nothing happens twice.
+
+`TIDEGATE_KILLS` sets how often the controller is killed (a few in CI; the proof takes 500).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving.controller.reconcile import Reconciler
+from tests.integration.controller.fakes import FileEngines, FileRegistry
+from tests.integration.controller.world import NAME, World
+from tidegate.store.resources import ResourceStore
+from tidegate.store.routing import RoutingStore
+
+pytestmark = pytest.mark.integration
+
+KILLS = int(os.environ.get("TIDEGATE_KILLS", "12"))
+_LEASE_SECONDS = 0.2
+BOUNDARIES: tuple[tuple[type, str], ...] = (
+    (Reconciler, "_record"),
+    (ResourceStore, "update_status"),  # inside the transaction
+    (RoutingStore, "publish"),
+    (FileEngines, "ensure"),
+    (FileRegistry, "set_alias"),
+)
+
+
+class Killer:
+    """Kills this process when so many boundaries have been passed."""
+
+    def __init__(self, after: int) -> None:
+        self._left = after
+
+    def count(self) -> None:
+        self._left -= 1
+        if self._left <= 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def around(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            self.count()
+            result = method(*args, **kwargs)
+            self.count()
+            return result
+
+        return guarded
+
+
+def controlled(home: Path, outcomes: str, killed_after: int | None, ticks: int) -> bool:
+    """Runs a controller in a process of its own; True when it was killed."""
+    child = os.fork()
+    if child == 0:
+        if killed_after is not None:
+            killer = Killer(killed_after)
+            for owner, name in BOUNDARIES:
+                setattr(owner, name, killer.around(getattr(owner, name)))
+        world = World(home, lease_ttl=_LEASE_SECONDS)
+        while not world.controller.leads:  # the lease of the one that was killed runs out
+            world.controller.tick()
+            time.sleep(_LEASE_SECONDS / 10)
+        for _ in range(ticks):
+            world.tick(outcomes)
+        world.controller.release()
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
+    return os.WIFSIGNALED(status)
+
+
+def published(world: World) -> list[dict[str, Any]]:
+    return [entry.payload["table"] for entry in world.parts.ledger.entries(kind="routing.published", subject=NAME)]
+
+
+def check_nothing_happened_twice(world: World) -> None:
+    epochs = [table["epoch"] for table in published(world)]
+    assert epochs == sorted(set(epochs))
+    transitions = Counter(
+        (entry.rollout, entry.payload["to_phase"], entry.payload["step"], entry.payload["reason"])
+        for entry in world.parts.ledger.entries(kind="rollout.transition", subject=NAME)
+    )
+    assert max(transitions.values()) == 1, transitions.most_common(3)
+    assert world.parts.ledger.verify().ok
+
+
+def kill_through(tmp_path: Path, outcomes: str, phase: str, number: str) -> World:
+    """Nominates a version and kills controllers until it has been decided."""
+    world = World(tmp_path)
+    world.nominate(number)
+    dice = random.Random(7)
+    kills = 0
+    for _ in range(10 * KILLS):
+        if kills >= KILLS and world.status.get("phase") == phase:
+            break
+        kills += controlled(tmp_path, outcomes, killed_after=dice.randint(1, 9) if kills < KILLS else None, ticks=8)
+        world.around(outcomes)
+    assert world.status["phase"] == phase
+    assert kills >= KILLS
+    return world
+
+
+def test_a_good_version_is_promoted_through_any_number_of_kills(tmp_path: Path) -> None:
+    World(tmp_path).set_up()
+    controlled(tmp_path, "", None, 8)
+    world = kill_through(tmp_path, "+=+=+", "Succeeded", "2")
+    assert world.status["stable"] == "2"
+    check_nothing_happened_twice(world)
+    full = next(
+        t["epoch"] for t in published(world) for arm in t["arms"] if (arm["version"], arm["weight"]) == ("2", 100)
+    )
+    passes = [
+        entry.payload
+        for entry in world.parts.ledger.entries(kind="rollout.decision", subject=NAME)
+        if entry.payload["reason"] == "GatesPassed"
+    ]
+    assert len(passes) == 1
+    assert passes[0]["epoch"] == full
+    assert passes[0]["passed"]
+
+
+def test_a_bad_version_never_gets_a_user_through_any_number_of_kills(tmp_path: Path) -> None:
+    World(tmp_path).set_up()
+    controlled(tmp_path, "", None, 8)
+    world = kill_through(tmp_path, "-=-=-", "RolledBack", "2")
+    assert world.status["stable"] == "1"
+    check_nothing_happened_twice(world)
+    shares = [arm["weight"] for table in published(world) for arm in table["arms"] if arm["version"] == "2"]
+    assert max(shares, default=0.0) == 0.0
