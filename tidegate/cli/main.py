@@ -134,11 +134,11 @@ def load_command(name: str) -> Any:
 
 def main(args: Sequence[str] | None = None) -> None:
     """The entry point of the console script: runs a command and exits with its code."""
-    from tidegate.cli.errors import report  # noqa: PLC0415 - after the options are read, like every command
-
     try:
         typer.main.get_command(app).main(args=args, prog_name="tidegate")
     except (Exception, KeyboardInterrupt) as error:
+        from tidegate.cli.errors import report  # noqa: PLC0415 - only when there is something to report
+
         sys.exit(report(error))
 
 
