@@ -64,8 +64,9 @@ def build_parts(settings: Settings, ports: Mapping[str, int]) -> list[Part]:
             name="ray",
             argv=ray_argv,
             env={**env, **ray_env},
-            ready=_http(f"{settings.ray_dashboard_url}/api/version", lambda: _bearer(settings)),
+            ready=lambda: _ray_has_a_node(settings),
             ready_seconds=HEAVY_IMPORT_SECONDS,
+            restarts=2,  # Ray gives its own node 30 s to register, which a loaded machine can miss
         ),
         Part(
             name="mlflow",
@@ -101,14 +102,29 @@ def _started() -> bool:
     return True
 
 
+def _ray_has_a_node(settings: Settings) -> bool:
+    """Ray's dashboard answers long before its node takes work."""
+    try:
+        response = httpx.get(
+            f"{settings.ray_dashboard_url}/nodes?view=summary",
+            headers=_bearer(settings),
+            timeout=_PROBE_SECONDS,
+            trust_env=False,
+        )
+        nodes = response.json()["data"]["summary"]
+        return any(node["raylet"].get("state") == "ALIVE" for node in nodes)
+    except (httpx.HTTPError, OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def _bearer(settings: Settings) -> dict[str, str]:
     return {"Authorization": f"Bearer {settings.ray_token_path.read_text().strip()}"}
 
 
-def _http(url: str, headers: Callable[[], dict[str, str]] = dict) -> Callable[[], bool]:
+def _http(url: str) -> Callable[[], bool]:
     def answers() -> bool:
         try:
-            return httpx.get(url, headers=headers(), timeout=_PROBE_SECONDS, trust_env=False).is_success
+            return httpx.get(url, timeout=_PROBE_SECONDS, trust_env=False).is_success
         except (httpx.HTTPError, OSError):
             return False
 

@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from tidegate.api_keys import ensure_default_keys
+from tidegate.attestation import load_or_create_key
 from tidegate.errors import Conflict, ResourceExhausted, Unavailable
 from tidegate.local.parts import PARTS, PORT_NAMES, build_parts, endpoints
 from tidegate.local.ports import allocate
@@ -65,6 +67,7 @@ class LocalPlatform:
         with self._lock():
             _check_disk(self.home)
             parts = self._plan()
+            _ensure_secrets(self.settings)
             started = []
             for part in parts:
                 if self.book.running(part.name) is None:
@@ -134,13 +137,21 @@ class LocalPlatform:
         return build_parts(self.settings, ports)
 
     def _await(self, part: Part) -> None:
-        process = self.book.running(part.name)
-        if process is None:
-            raise Unavailable(
-                f"{part.name} does not run; the end of its log says:\n{self.book.log_tail(part.name)}",
-                next_step="Run `tidegate up` to start it again.",
-            )
-        self.book.wait_ready(part, process)
+        for restarts_left in range(part.restarts, -1, -1):
+            process = self.book.running(part.name)
+            if process is None:
+                raise Unavailable(
+                    f"{part.name} does not run; the end of its log says:\n{self.book.log_tail(part.name)}",
+                    next_step="Run `tidegate up` to start it again.",
+                )
+            try:
+                self.book.wait_ready(part, process)
+            except Unavailable:
+                if not restarts_left or self.book.running(part.name) is not None:
+                    raise
+                self.book.start(part)
+            else:
+                return
 
     def _start_workers(self) -> None:
         from tidegate.adapters.ray_compute import start_workers  # noqa: PLC0415 - imports Ray
@@ -159,6 +170,12 @@ class LocalPlatform:
                     next_step="Wait until it is done, then try again.",
                 ) from None
             yield
+
+
+def _ensure_secrets(settings: Settings) -> None:
+    """Makes the keys that several parts share, before any of them asks."""
+    load_or_create_key(settings.attestation_key_path)
+    ensure_default_keys(settings.api_keys_path)
 
 
 def _check_disk(home: Path) -> None:

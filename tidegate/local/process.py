@@ -36,6 +36,8 @@ class Part:
     env: Mapping[str, str] = field(default_factory=dict)
     ready: Callable[[], bool]
     ready_seconds: float = 120.0
+    restarts: int = 0
+    """How often to start it again when it exits while starting."""
 
 
 class ProcessBook:
