@@ -52,7 +52,9 @@ def prepare(
     for number, source in enumerate(spec.sources):
         found, digest = _read(source, cache)
         filled, invented = fill_missing_columns(found, source, spec, number)
-        raw += filled
+        # The split keeps a timeline per source, so two files of one name must not become one source.
+        names = {row.source for row in raw}
+        raw += [replace(row, source=f"{row.source}#{number}") if row.source in names else row for row in filled]
         digests[f"{number}:{source.uri}"] = digest
         synthetic |= invented
         progress(f"read {len(found)} rows of {source.uri}", {"rows": float(len(found))})

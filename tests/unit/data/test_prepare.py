@@ -215,7 +215,7 @@ def test_duplicates_across_splits_are_counted() -> None:
     assert duplicates_across(splits) == 1
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 1000), order=st.integers(0, 1000))
 def test_same_rows_same_digest_whatever_their_order(tmp_path: Path, seed: int, order: int) -> None:
     rows = generate(seed, 150)
@@ -300,3 +300,13 @@ def test_features_of_the_data_travel_with_the_rows(tmp_path: Path) -> None:
     )
     assert manifest.synthetic_columns == ()
     assert all(member.features == {"segment": "retail"} for name in SPLITS for member in splits[name])
+
+
+def test_two_files_of_one_name_stay_two_sources(tmp_path: Path) -> None:
+    paths = [tmp_path / folder / "data.csv" for folder in ("old", "new")]
+    for seed, path in enumerate(paths):
+        write_csv(generate(seed, 300, start=EPOCH + timedelta(weeks=20 * seed)), path)
+    sources = tuple(Source(uri=str(path), mapping=GENERATED_MAPPING) for path in paths)
+    splits, _ = prepare(PrepareSpec(sources=sources, out_uri="u"), tmp_path, ManualClock(), silent)
+    for name in SPLITS:
+        assert {member.source for member in splits[name]} == {"data.csv", "data.csv#1"}
