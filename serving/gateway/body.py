@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from typing import Any, NoReturn
@@ -11,6 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from serving.gateway.openai_errors import ApiError, bad_request
 
 MAX_DEPTH = 32
+READ_SECONDS = 30.0
 _MAX_NUMBER_DIGITS = 100
 
 
@@ -18,8 +20,9 @@ async def read_json(request: Request, max_bytes: int) -> Any:
     """The body's JSON value.
 
     Raises:
-        ApiError: 415 for another media type or a content encoding, 413 above `max_bytes` (checked while it streams in),
-            400 for an empty body, invalid UTF-8, invalid JSON, NaN or infinity, nesting deeper than `MAX_DEPTH`.
+        ApiError: 408 when it does not arrive within `READ_SECONDS`; 415 for another media type or a content encoding;
+            413 above `max_bytes` (checked while it streams in); 400 for an empty body, invalid UTF-8, invalid JSON, NaN
+            or infinity, nesting deeper than `MAX_DEPTH`.
     """
     _require_json(request)
     return parse_json(await _read(request, max_bytes))
@@ -67,10 +70,18 @@ async def _read(request: Request, max_bytes: int) -> bytes:
         raise _too_large(max_bytes)
     data = bytearray()
     try:
-        async for chunk in request.stream():
-            data += chunk
-            if len(data) > max_bytes:
-                raise _too_large(max_bytes)
+        async with asyncio.timeout(READ_SECONDS):
+            async for chunk in request.stream():
+                data += chunk
+                if len(data) > max_bytes:
+                    raise _too_large(max_bytes)
+    except TimeoutError:
+        raise ApiError(
+            408,
+            f"The request body did not arrive within {READ_SECONDS:g} s. Send it again.",
+            code="body_timeout",
+            headers={"connection": "close"},
+        ) from None
     except ClientDisconnect:
         raise bad_request("The connection ended before the whole body had arrived.", code="incomplete_body") from None
     return bytes(data)

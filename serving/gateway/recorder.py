@@ -98,7 +98,10 @@ class Recorder:
                 self._metrics.ttft.labels(*labels).observe(ending.ttft)
 
     def _pair(self, turn: Turn, ending: Ending) -> None:
-        if ending.outcome in ("abandoned", "refused"):
+        # When both arms' first attempts failed it was the engine, not a version: the stable arm's retries would make
+        # that a loss of the candidate.
+        both_failed = len({item.arm.role for item in ending.dispatched.failed}) > 1
+        if ending.outcome in ("abandoned", "refused") or both_failed:
             self._mirroring.release(turn)
             return
         shown = ending.dispatched.arm

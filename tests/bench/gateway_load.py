@@ -56,7 +56,9 @@ def _measure_all(engine: str, gateway: str, key: str, options: argparse.Namespac
           "gateway p50 / p99 ms | added p50 ms |\n|---|---|---|---|---|---|---|---|\n")  # fmt: skip
     for concurrency in options.concurrency:
         for stream in (False, True):
-            direct = asyncio.run(_load(engine, "banking-intent/1", "", concurrency, options.requests, stream=stream))
+            direct = asyncio.run(
+                _load(engine, "banking-intent/1", "none", concurrency, options.requests, stream=stream)
+            )
             through = asyncio.run(_load(gateway, MODEL, key, concurrency, options.requests, stream=stream))
             (rate, p50, p99), (gateway_rate, gateway_p50, gateway_p99) = direct, through
             write(
