@@ -23,7 +23,8 @@ PRELOAD: Mapping[ComputePool, Sequence[str]] = {
     ),
     "train": (
         "torch", "transformers", "transformers.models.llama.modeling_llama", "peft", "ray.train.torch", "pandas",
-        "pyarrow.parquet", "components.fine_tune.logic", "components.evaluate.logic", "components.register.logic", "mlflow",
+        "pyarrow.parquet", "components.fine_tune.logic", "components.evaluate.logic", "components.register.logic",
+        "mlflow",
     ),
 }  # fmt: skip
 """What a pool's worker imports while nobody waits for it."""

@@ -26,22 +26,30 @@ class LoraSpec(Contract):
     target_modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
-class TrainingSpec(Contract):
-    """Everything that determines a training run."""
+class Hyperparameters(Contract):
+    """What determines a training run beside its base model and its rows."""
 
-    base: BaseModelRef
     method: Literal["lora"] = "lora"
     lora: LoraSpec = LoraSpec()
-    start_from: str | None = Field(default=None, description="adapter folder to continue from; None starts afresh")
+    start_from: str | None = Field(
+        default=None,
+        description="what to continue from: an adapter's folder, 'name/version' or 'name@alias'; None starts afresh",
+    )
     learning_rate: PositiveFloat = 1e-3
     max_steps: PositiveInt = 30
-    batch_size: PositiveInt = 16
+    batch_size: PositiveInt = Field(default=16, description="rows per step, over all workers together")
     max_tokens: PositiveInt = Field(default=192, description="rows longer than this many tokens are refused, not cut")
     warmup_fraction: float = Field(default=0.1, ge=0.0, lt=1.0)
     seed: int = 0
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
     workers: PositiveInt = Field(default=1, description="Ray Train workers")
     price_per_hour: NonNegativeFloat = Field(default=0.0, description="of one worker, in the currency of your choice")
+
+
+class TrainingSpec(Hyperparameters):
+    """Everything that determines a training run."""
+
+    base: BaseModelRef
 
 
 class TrainingResult(Contract):
