@@ -259,12 +259,15 @@ def _feast_objects(view: FeatureViewSpec) -> list[Any]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Feast and dask print progress bars and warn about their own use of pandas: noise in a step's log."""
+    """Feast and dask warn about their own use of pandas: noise in a step's log.
+
+    Standard output stays as it is: replacing it would catch the lines of other threads of the process too.
+    """
     logger = logging.getLogger("feast")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings(), Path(os.devnull).open("w") as sink, contextlib.redirect_stdout(sink):
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
