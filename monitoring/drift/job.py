@@ -1,4 +1,4 @@
-"""The drift job: reads window and reference, checks, keeps the report, and alerts. Runs in a worker of the data pool."""
+"""The drift job: reads window and reference, checks, keeps the report, alerts. Runs in a worker of the data pool."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""The drift check as a pipeline step."""
