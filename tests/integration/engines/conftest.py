@@ -1,0 +1,94 @@
+"""The real model, real adapters, and one engine on a Ray of the tests' own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from serving.engines.catalog import render
+from tests.integration.engines.adapters import slot, write_adapter
+from tests.integration.engines.platform import ray_head, until
+from tidegate.adapters.base_model import resolve_base_model
+from tidegate.adapters.serve_engines import ServeEngines, engines_from_settings
+from tidegate.ports import AdapterSlot
+from tidegate.settings import Settings, load_settings
+
+BASE = "smollm2-135m-instruct"
+RUNTIME = "smollm2"
+SPEC: dict[str, Any] = {
+    "baseModel": {"uri": f"builtin:{BASE}"},
+    "engine": {"maxAdapters": 4, "maxAdapterRank": 16, "maxModelLength": 512},
+}
+
+
+@pytest.fixture(scope="session")
+def base_folder() -> Path:
+    """The base model as safetensors; converted on the machine's first run."""
+    return resolve_base_model(f"builtin:{BASE}", load_settings().cache).folder
+
+
+@pytest.fixture(scope="session")
+def slots(tmp_path_factory: pytest.TempPathFactory) -> tuple[AdapterSlot, ...]:
+    """Three adapters with different answers, one of another rank."""
+    folder = tmp_path_factory.mktemp("adapters")
+    ranks = (8, 16, 8)
+    return tuple(
+        slot(f"banking-intent/{number}", write_adapter(folder / str(number), seed=number, rank=rank), rank)
+        for number, rank in enumerate(ranks, 1)
+    )
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A running engine and the port that declared it."""
+
+    port: ServeEngines
+    settings: Settings
+    url: str
+
+    def declare(self, *adapters: AdapterSlot) -> None:
+        self.port.ensure(RUNTIME, SPEC, adapters)
+
+    def declare_and_wait(self, *adapters: AdapterSlot) -> None:
+        self.declare(*adapters)
+        self.wait()
+
+    def wait(self) -> None:
+        until("the engine is ready", lambda: self.port.status(RUNTIME).ready, seconds=120)
+
+    def replica(self) -> tuple[str, int]:
+        """(replica id, process id) of the only replica."""
+        headers = {"authorization": f"Bearer {self.settings.ray_token_path.read_text()}"}
+        url = f"{self.settings.ray_dashboard_url}/api/serve/applications/"
+        application = httpx.get(url, headers=headers).json()["applications"][RUNTIME]
+        (replica,) = (
+            replica
+            for deployment in application["deployments"].values()
+            for replica in deployment["replicas"]
+            if replica["state"] == "RUNNING"
+        )
+        return replica["replica_id"], replica["pid"]
+
+    def requests(self) -> int:
+        """Requests under way in the replica."""
+        count: int = httpx.get(f"{self.url}/status").json()["requests"]
+        return count
+
+
+@pytest.fixture(scope="session")
+def engine(
+    tmp_path_factory: pytest.TempPathFactory, base_folder: Path, slots: tuple[AdapterSlot, ...]
+) -> Iterator[Engine]:
+    """The transformers engine with the first two adapters."""
+    del base_folder  # converted before Ray starts: a conversion is not part of a replica's start
+    with ray_head(tmp_path_factory.mktemp("home")) as settings:
+        port = engines_from_settings(settings, render)
+        port.ensure(RUNTIME, SPEC, slots[:2])
+        running = Engine(port, settings, f"{settings.engine_url}/runtimes/{RUNTIME}")
+        running.wait()
+        yield running
