@@ -51,7 +51,8 @@ class TidegateModel(PythonModel):  # type: ignore[misc]  # mlflow has no types
         )
         check_logits(self.tokenizer, self.model, documents)
 
-    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> list[str]:
+    # A comment, not annotations: MLflow would take annotations for a schema of the input.
+    def predict(self, context, model_input, params=None):  # type: (Any, Any, dict[str, Any] | None) -> list[str]
         """One answer a row. `params` may narrow `max_tokens` and set `temperature`."""
         from tidegate.tokens import encode_prompt  # noqa: PLC0415
 

@@ -17,6 +17,9 @@ from tidegate.errors import Conflict, InvalidInput, NotFound, TidegateError, Una
 
 _API = "/api/2.0/mlflow"
 _PAGE = 200
+# Texts of SQLAlchemy that MLflow passes on as a refusal (HTTP 400) when writers meet: SQLite's lock, and two inserts
+# of one row (a tag, an alias), of which the second will find the first and update it.
+_RACES = ("database is locked", "IntegrityError", "UniqueViolation")
 
 
 class MlflowError(Exception):
@@ -124,8 +127,7 @@ class MlflowRest:
             return body
         code = str(body.get("error_code", "")) if isinstance(body, dict) else ""
         message = str(body.get("message", "")) if isinstance(body, dict) else ""
-        # SQLite under concurrent writers surfaces as a 5xx or as BAD_REQUEST with SQLAlchemy's text.
-        if response.status_code in {429, 500, 502, 503, 504} or "database is locked" in message:
+        if response.status_code in {429, 500, 502, 503, 504} or any(text in message for text in _RACES):
             raise _Again(f"HTTP {response.status_code} {code} {message[:200]}".strip())
         if not code:
             raise InvalidInput(

@@ -114,19 +114,19 @@ def _adapter(folder: Path, base: Path, seed: int) -> Path:
 
 
 def _features(folder: Path) -> Path:
-    """What the features step leaves: 12 test rows, a manifest that closes, a prompt template."""
+    """What the features step leaves: 6 test rows, a manifest that closes, a prompt template."""
     folder.mkdir(parents=True)
     start = datetime(2026, 3, 1, tzinfo=UTC)
     rows = pd.DataFrame(
         {
-            "id": [f"row-{i}" for i in range(12)],
-            "text": [f"{_TEXTS[i % 6]}, case {i}" for i in range(12)],
-            "label": [LABELS[(i % 6) // 2] for i in range(12)],
-            "group": [f"customer-{i // 2}" for i in range(12)],
-            "event_time": [start + timedelta(hours=i) for i in range(12)],
+            "id": [f"row-{i}" for i in range(6)],
+            "text": [f"{_TEXTS[i % 6]}, case {i}" for i in range(6)],
+            "label": [LABELS[(i % 6) // 2] for i in range(6)],
+            "group": [f"customer-{i // 2}" for i in range(6)],
+            "event_time": [start + timedelta(hours=i) for i in range(6)],
             "source": "test",
-            "segment": ["retail", "business"] * 6,
-            "tenure_years": [float(i % 7) for i in range(12)],
+            "segment": ["retail", "business"] * 3,
+            "tenure_years": [float(i) for i in range(6)],
         }
     )
     table = io.BytesIO()
@@ -138,8 +138,8 @@ def _features(folder: Path) -> Path:
         source_digest=digest,
         contract_hash=digest,
         content_digest=digest,
-        stages=(StageAccount(stage="deduplicate", rows_in=14, rows_out=12, dropped={"exact_duplicate": 2}),),
-        splits=(SplitInfo(name="test", rows=12, groups=6, start=start, end=start, digest=digest),),
+        stages=(StageAccount(stage="deduplicate", rows_in=8, rows_out=6, dropped={"exact_duplicate": 2}),),
+        splits=(SplitInfo(name="test", rows=6, groups=3, start=start, end=start, digest=digest),),
         labels=LABELS,
         pii_findings={"email": 3},
         synthetic_columns=("group", "segment"),

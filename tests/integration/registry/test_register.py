@@ -34,7 +34,7 @@ from tidegate.ledger import Ledger
 
 pytestmark = pytest.mark.integration
 NAME = "banking-intent"
-LENIENT = GateSpec(checks=(MinRows(rows=12), NotWorse()))
+LENIENT = GateSpec(checks=(MinRows(rows=6), NotWorse()))
 STRICT = GateSpec(checks=(BeatsBase(margin=0.9),))
 
 
@@ -103,12 +103,12 @@ def test_report_is_attested_and_compares_with_the_base_on_the_same_rows(
     world: World, evaluated: EvaluateResult
 ) -> None:
     report = evaluated.report
-    assert report.metric("exact_match").n == 12
+    assert report.metric("exact_match").n == 6
     assert [item.baseline for item in report.comparisons] == ["base"]
     key = attestation.load_or_create_key(world.settings.attestation_key_path)
     signed = Attestation.model_validate_json(Path(evaluated.attestation_uri).read_bytes())
     attestation.verify(report, signed, {attestation.key_id_of(key): key})
-    assert sum(map(sum, evaluated.confusion.matrix)) == 12
+    assert sum(map(sum, evaluated.confusion.matrix)) == 6
 
 
 def test_failed_gate_ends_the_step_and_leaves_the_report(world: World, evaluated: EvaluateResult) -> None:

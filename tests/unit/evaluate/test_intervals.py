@@ -20,6 +20,7 @@ counts = st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.j
 pairs = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60)
 
 
+@settings(deadline=None)
 @given(counts)
 def test_wilson_agrees_with_scipy(count: tuple[int, int]) -> None:
     successes, n = count
@@ -28,6 +29,7 @@ def test_wilson_agrees_with_scipy(count: tuple[int, int]) -> None:
     assert (ours.low, ours.high) == pytest.approx((other.low, other.high), abs=1e-9)
 
 
+@settings(deadline=None)
 @given(counts)
 def test_wilson_contains_the_share_and_stays_in_the_unit_interval(count: tuple[int, int]) -> None:
     successes, n = count
@@ -41,6 +43,7 @@ def test_wilson_refuses_what_is_no_share(successes: int, n: int) -> None:
         wilson(successes, n)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 200), st.integers(0, 200))
 def test_mcnemar_agrees_with_scipy_and_is_symmetric(wins: int, losses: int) -> None:
     expected = binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
@@ -56,7 +59,7 @@ def test_newcombe_of_the_paper() -> None:
     assert (interval.low, interval.high) == pytest.approx((0.0569, 0.3404), abs=1e-4)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(pairs)
 def test_paired_interval_contains_the_difference_and_mirrors(rows: list[tuple[bool, bool]]) -> None:
     first, second = np.array([row[0] for row in rows]), np.array([row[1] for row in rows])

@@ -24,7 +24,7 @@ def answers(items: list[tuple[str, str]], seconds: float = 0.1) -> Answers:
     )
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(rows)
 def test_macro_f1_agrees_with_sklearn(items: list[tuple[str, str]]) -> None:
     given_answers = answers(items)
@@ -35,7 +35,7 @@ def test_macro_f1_agrees_with_sklearn(items: list[tuple[str, str]]) -> None:
     assert METRICS["macro_f1"](given_answers).value == pytest.approx(expected)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(rows)
 def test_every_metric_lies_in_its_interval(items: list[tuple[str, str]]) -> None:
     for metric in measure(answers(items)):
@@ -46,6 +46,7 @@ def test_every_metric_lies_in_its_interval(items: list[tuple[str, str]]) -> None
             assert metric.interval.high <= 1.0
 
 
+@settings(deadline=None)
 @given(rows)
 def test_slices_cover_all_rows_once(items: list[tuple[str, str]]) -> None:
     slices = label_slices(answers(items))
@@ -54,6 +55,7 @@ def test_slices_cover_all_rows_once(items: list[tuple[str, str]]) -> None:
     assert weighted == pytest.approx(METRICS["exact_match"](answers(items)).value)
 
 
+@settings(deadline=None)
 @given(rows)
 def test_confusion_agrees_with_sklearn(items: list[tuple[str, str]]) -> None:
     given_answers = answers(items)
