@@ -176,3 +176,17 @@ def test_an_alert_that_does_not_ask_for_it_retrains_nothing(home: Home, start_re
     assert stored.outcome is not None
     assert stored.outcome.startswith("ignore")
     assert not home.statuses()
+
+
+@pytest.mark.parametrize(("status", "runs"), [(5, 2), (6, 1)])
+def test_what_the_infrastructure_failed_is_tried_again_and_a_verdict_is_final(
+    home: Home, start_receiver: StartReceiver, status: int, runs: int
+) -> None:
+    (home.path / "retrain.sh").write_text(f"exit {status}")
+    receiver = start_receiver(TIDEGATE_RETRAINING__RETRY_SECONDS="0", TIDEGATE_RETRAINING__MAX_ATTEMPTS="2")
+    receiver.post(drift_alert())
+    wait_for(lambda: "failed" in home.statuses().values(), what="the end of the last attempt")
+    (request,) = home.requests.list()
+    assert len(home.trained()) == runs == request.attempts
+    assert request.status_reason is not None
+    assert f"status {status}" in request.status_reason
