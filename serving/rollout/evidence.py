@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -80,58 +80,69 @@ class PairedSeries:
         return float(self.differences.mean()) if self.units else 0.0
 
 
-def paired_series(events: Iterable[PairEvent], metric: str, *, per_user: bool) -> PairedSeries:
-    """The series of a metric: the first complete pair of each user (`per_user`), or every complete pair."""
-    differences: list[float] = []
-    missing: list[str] = []
-    by_step: dict[str, int] = {}
-    seen: set[str] = set()
-    stable_sum = candidate_sum = 0.0
-    unscored = repeated = 0
-    binary = True
-    for event in _latest(events, metric):
+class SeriesBuilder:
+    """Builds the series of a metric event by event, so that a judge that looks twice a second adds what is new."""
+
+    def __init__(self, metric: str, *, per_user: bool) -> None:
+        self._metric = metric
+        self._per_user = per_user
+        self._reset()
+
+    def _reset(self) -> None:
+        self._taken = 0
+        self._last: PairEvent | None = None
+        self._differences: list[float] = []
+        self._stable_sum = self._candidate_sum = 0.0
+        self._binary = True
+        self._by_step: dict[str, int] = {}
+        self._pair_is: dict[str, str] = {}  # pair -> complete, repeated, unscored, or the side that is missing
+        self._pair_of: dict[str, str] = {}  # user -> the pair that counts
+        self._repeated = 0
+
+    def series(self, events: Sequence[PairEvent]) -> PairedSeries:
+        """The series of the events; those of the last call at their beginning are not looked at again."""
+        if self._taken and (len(events) < self._taken or events[self._taken - 1] is not self._last):
+            self._reset()
+        for event in events[self._taken :]:
+            if event.scorer == self._metric:
+                self._add(event)
+        self._taken, self._last = len(events), events[-1] if events else None
+        units = max(1, len(self._differences))
+        states = list(self._pair_is.values())
+        return PairedSeries(
+            differences=np.array(self._differences, dtype=np.float64),
+            stable_mean=self._stable_sum / units,
+            candidate_mean=self._candidate_sum / units,
+            binary=self._binary,
+            by_step=dict(self._by_step),
+            missing=tuple(state for state in states if state in {"stable", "candidate"}),
+            unscored=states.count("unscored"),
+            repeated=self._repeated,
+        )
+
+    def _add(self, event: PairEvent) -> None:
+        """One event. A score that arrives later replaces the missing one, at the place of its own arrival; once a pair
+        is scored, a second score changes nothing."""
+        if self._pair_is.get(event.pair) in {"complete", "repeated"}:
+            return
+        self._pair_is.pop(event.pair, None)
         stable, candidate = _finite(event.stable_score), _finite(event.candidate_score)
         if stable is None and candidate is None:
-            unscored += 1
-            continue
-        if per_user and event.user in seen:
-            repeated += 1
-            continue
-        seen.add(event.user)
+            self._pair_is[event.pair] = "unscored"
+            return
+        if self._per_user and self._pair_of.setdefault(event.user, event.pair) != event.pair:
+            self._pair_is[event.pair] = "repeated"
+            self._repeated += 1
+            return
         if stable is None or candidate is None:
-            missing.append("stable" if stable is None else "candidate")
-            continue
-        differences.append(candidate - stable)
-        stable_sum += stable
-        candidate_sum += candidate
-        binary = binary and stable in {0.0, 1.0} and candidate in {0.0, 1.0}
-        by_step[event.step] = by_step.get(event.step, 0) + 1
-    units = max(1, len(differences))
-    return PairedSeries(
-        differences=np.array(differences, dtype=np.float64),
-        stable_mean=stable_sum / units,
-        candidate_mean=candidate_sum / units,
-        binary=binary,
-        by_step=by_step,
-        missing=tuple(missing),
-        unscored=unscored,
-        repeated=repeated,
-    )
-
-
-def _latest(events: Iterable[PairEvent], metric: str) -> Iterable[PairEvent]:
-    """One event a pair: a score that arrived later replaces the missing one, at the place of its own arrival."""
-    chosen: dict[str, PairEvent] = {}
-    for event in events:
-        if event.scorer != metric:
-            continue
-        earlier = chosen.get(event.pair)
-        if earlier is not None and earlier.stable_score is not None and earlier.candidate_score is not None:
-            continue  # the first score counts: a second one for the same pair changes nothing
-        if earlier is not None:
-            del chosen[event.pair]
-        chosen[event.pair] = event
-    return chosen.values()
+            self._pair_is[event.pair] = "stable" if stable is None else "candidate"
+            return
+        self._pair_is[event.pair] = "complete"
+        self._differences.append(candidate - stable)
+        self._stable_sum += stable
+        self._candidate_sum += candidate
+        self._binary = self._binary and stable in {0.0, 1.0} and candidate in {0.0, 1.0}
+        self._by_step[event.step] = self._by_step.get(event.step, 0) + 1
 
 
 def _finite(score: float | None) -> float | None:
@@ -180,6 +191,9 @@ def blocks(windows: Sequence[ArmWindow], now: datetime | None = None) -> list[Bl
 
 def add_up(windows: Sequence[ArmWindow]) -> Counts:
     """The sum of windows, which may come from several gateways."""
+    if len(windows) == 1:  # most blocks: copying would cost more than everything else in a judgement
+        only = windows[0]
+        return Counts(only.requests, min(only.errors, only.requests), only.latency_counts, only.ttft_counts)
     return Counts(
         requests=sum(window.requests for window in windows),
         errors=sum(min(window.errors, window.requests) for window in windows),

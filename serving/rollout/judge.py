@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
 
-from serving.rollout.evidence import Block, Counts, Evidence, PairedSeries, add_up, blocks, paired_series
+from serving.rollout.evidence import Block, Counts, Evidence, PairedSeries, SeriesBuilder, add_up, blocks
 from serving.rollout.statistics import concurrent, paired
 from serving.rollout.verdicts import (
     Judgement,
@@ -36,7 +37,7 @@ def judge(plan: RolloutPlan, evidence: Evidence, now: datetime | None = None, *,
     by_step: dict[str, int] = {}
     for metric in plan.metrics:
         if metric.comparison == "Paired":
-            series = paired_series(evidence.pair_events, metric.name, per_user=metric.unit == "User")
+            series = _builder(rollout, metric.name, metric.unit == "User").series(evidence.pair_events)
             if not series_units or series.units < min(series_units):
                 by_step = series.by_step
             series_units.append(series.units)
@@ -50,6 +51,11 @@ def judge(plan: RolloutPlan, evidence: Evidence, now: datetime | None = None, *,
         pairs_by_step=by_step,
         watermark=evidence.watermark(),
     )
+
+
+@lru_cache(maxsize=256)
+def _builder(rollout: str, metric: str, per_user: bool) -> SeriesBuilder:
+    return SeriesBuilder(metric, per_user=per_user)
 
 
 # --- paired ----------------------------------------------------------------------------------------------------------

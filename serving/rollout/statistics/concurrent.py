@@ -13,6 +13,9 @@ from functools import lru_cache
 from itertools import accumulate
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from serving.rollout.evidence import Block, Counts
 from serving.rollout.statistics.boundary import Key, Remembered, first_crossing, spend_open_ended, stratum, trials_at
 
@@ -132,26 +135,29 @@ def slow_tables(
     Args:
         increase: fraction; 0.1 allows 10% more.
     """
+    if not blocks:
+        return []
     width = len(bounds) + 1
-    stable = list(_padded(metric.counts(baseline), width)) if baseline else [0] * width
-    tables = []
-    for block in blocks:
-        candidate_counts = _padded(metric.counts(block.candidate), width)
-        stable_counts = _padded(metric.counts(block.stable), width)
-        if sum(stable) >= _MIN_STABLE:
-            slow_from = _quantile_bucket(stable, metric.quantile) + 1
-            limit = bounds[slow_from - 1] * (1 + increase) if slow_from <= len(bounds) else float("inf")
-            candidate_from = above(bounds, limit)
-            tables.append(
-                Table(
-                    sum(candidate_counts),
-                    sum(candidate_counts[candidate_from:]),
-                    sum(stable_counts),
-                    sum(stable_counts[slow_from:]),
-                )
-            )
-        stable = [a + b for a, b in zip(stable, stable_counts, strict=True)]
-    return tables
+    stable = np.array([_padded(metric.counts(block.stable), width) for block in blocks])
+    candidate = np.array([_padded(metric.counts(block.candidate), width) for block in blocks])
+    before = np.cumsum(stable, axis=0) - stable
+    if baseline is not None:
+        before = before + np.array(_padded(metric.counts(baseline), width))
+    seen = before.sum(axis=1)
+    # The bucket that holds the quantile; what is slower lies in the buckets after it.
+    bucket = (np.cumsum(before, axis=1) >= metric.quantile * seen[:, None]).argmax(axis=1)
+    allowed = np.array([above(bounds, bound * (1 + increase)) for bound in bounds] + [width])
+    rows = np.flatnonzero(seen >= _MIN_STABLE)
+    slow_stable = _tails(stable)[rows, bucket[rows] + 1]
+    slow_candidate = _tails(candidate)[rows, allowed[bucket[rows]]]
+    columns = (candidate[rows].sum(axis=1), slow_candidate, stable[rows].sum(axis=1), slow_stable)
+    return [Table(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+
+
+def _tails(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """`(blocks, width + 1)`: requests in a bucket or a slower one; none beyond the last."""
+    reversed_sums = np.cumsum(counts[:, ::-1], axis=1)[:, ::-1]
+    return np.concatenate([reversed_sums, np.zeros((len(counts), 1), dtype=np.int64)], axis=1)
 
 
 def above(bounds: Sequence[float], limit: float) -> int:
@@ -164,24 +170,6 @@ def above(bounds: Sequence[float], limit: float) -> int:
 
 def _padded(counts: tuple[int, ...], width: int) -> tuple[int, ...]:
     return counts if len(counts) == width else (*counts, *(0 for _ in range(width - len(counts))))[:width]
-
-
-def _quantile_bucket(counts: Sequence[int], quantile: float) -> int:
-    target = quantile * sum(counts)
-    running = 0
-    for index, count in enumerate(counts):
-        running += count
-        if running >= target:
-            return index
-    return len(counts) - 1
-
-
-def quantile_seconds(counts: Sequence[int], quantile: float, bounds: Sequence[float]) -> float | None:
-    """Upper bound in seconds of the bucket that holds the quantile; None without requests, infinity beyond the last."""
-    if not sum(counts):
-        return None
-    bucket = _quantile_bucket(counts, quantile)
-    return bounds[bucket] if bucket < len(bounds) else float("inf")
 
 
 def over_ceiling(
