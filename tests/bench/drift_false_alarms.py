@@ -57,7 +57,8 @@ def main() -> int:
         low, high = _wilson(alarms, windows)
         seconds = (time.perf_counter() - began) / windows
         print(  # noqa: T201 - a script's output
-            f"{name}: {alarms}/{windows} alarms ({low:.1%} to {high:.1%}), {seconds:.2f} s a check, {dict(columns)}"
+            f"{name}: {alarms}/{windows} alarms ({low:.1%} to {high:.1%}), {seconds:.2f} s a check, {dict(columns)}",
+            flush=True,
         )
     return 0
 
