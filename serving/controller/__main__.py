@@ -15,9 +15,12 @@ from tidegate.adapters.mlflow_registry import MlflowRegistry
 from tidegate.adapters.serve_engines import engines_from_settings
 from tidegate.clock import SystemClock
 from tidegate.db import Database
-from tidegate.errors import TidegateError
+from tidegate.errors import TidegateError, Unavailable
 from tidegate.settings import Settings, load_settings
 
+_log = logging.get_logger(__name__)
+_STARTUP_SECONDS = 60.0
+_RETRY_SECONDS = 0.5
 _PATIENCE_SECONDS = 2.0
 """How long the registry watch tries one call; the next poll tries again anyway."""
 
@@ -34,12 +37,29 @@ def main() -> int:
     try:
         settings = load_settings()
         logging.configure("controller", settings.log_level)
-        controller = build(settings)
+        controller = _build_when_ready(settings, stop)
     except TidegateError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
-    controller.run(stop)
+    if controller is not None:
+        controller.run(stop)
     return 0
+
+
+def _build_when_ready(settings: Settings, stop: threading.Event) -> Controller | None:
+    """The controller, once Ray has its token: the platform's parts start side by side. None when told to stop.
+
+    Raises:
+        TidegateError: it cannot be built, or Ray's token did not come.
+    """
+    for _ in range(int(_STARTUP_SECONDS / _RETRY_SECONDS)):
+        try:
+            return build(settings)
+        except Unavailable as error:
+            _log.info("waiting for a part of the platform", problem=str(error))
+        if stop.wait(_RETRY_SECONDS):
+            return None
+    return build(settings)
 
 
 def build(settings: Settings) -> Controller:

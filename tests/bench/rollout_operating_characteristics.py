@@ -145,7 +145,7 @@ def harm_tables(rng: np.random.Generator, n: int) -> list[tuple[str, Callable[[]
             lambda: harm(pairs(rng, (n, 300), -0.10, 0.16), _ALPHA / 3, 300),
         ),
         (
-            "the same with at most 3000 pairs declared",
+            "the same with at most 3000 pairs declared, 600 seen",
             lambda: harm(pairs(rng, (n, 600), -0.10, 0.16), _ALPHA, 3000),
         ),
         (
