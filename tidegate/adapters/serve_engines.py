@@ -68,6 +68,8 @@ class ServeEngines:
             base_url=dashboard_url,
             headers={"authorization": f"Bearer {token}"},
             timeout=_TIMEOUT_SECONDS,
+            # The dashboard closes idle connections; one that is reused at that moment would be a failed request.
+            limits=httpx.Limits(max_keepalive_connections=0),
             trust_env=False,  # the platform's own loopback: no proxy of the environment belongs in between
         )
         self._dashboard_url = dashboard_url

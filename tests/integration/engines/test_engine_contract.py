@@ -95,7 +95,8 @@ def test_a_bad_request_raises_the_clients_own_error(
     with pytest.raises(error) as raised:
         ask(client, **({"model": BASE} | options))
     assert raised.value.code == code
-    assert set(raised.value.body or ()) == {"message", "type", "param", "code"}
+    assert isinstance(raised.value.body, dict)
+    assert set(raised.value.body) == {"message", "type", "param", "code"}
 
 
 def test_an_unknown_path_is_an_error_object(engine: Engine) -> None:

@@ -157,7 +157,7 @@ def test_a_cancelled_row_leaves_the_others_alone(generator: AdapterGenerator, sl
     generator.step()
     generator.cancel(rows[0])
     generator.cancel(rows[0])
-    results = {}
+    results: dict[int, GenerationResult] = {}
     while generator.busy:
         results |= {delta.row: delta.result for delta in generator.step() if delta.result is not None}
     assert rows[0] not in results

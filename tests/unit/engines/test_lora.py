@@ -38,7 +38,7 @@ def alone(model: Tiny, x: torch.Tensor, adapter: AdapterWeights | None) -> torch
 @pytest.fixture
 def model() -> Tiny:
     torch.manual_seed(0)
-    return Tiny().eval()
+    return Tiny()
 
 
 @torch.inference_mode()  # type: ignore[untyped-decorator]

@@ -39,11 +39,13 @@ def attend(cache: KeyValueCache, decoding: list[Row], starting: list[Row]) -> li
     """One pass; the outputs of every row's new tokens."""
     lengths = [len(row.q) - 1 for row in decoding]
     ragged = RaggedPass.plan(cache, lengths, [len(row.q) for row in starting])
-    packed = [
+    q, k, v = (
         torch.cat([*(getattr(row, part)[-1:] for row in decoding), *(getattr(row, part) for row in starting)])
+        .transpose(0, 1)
+        .unsqueeze(0)
         for part in "qkv"
-    ]
-    out, _ = ragged_attention(LAYER, *(part.transpose(0, 1)[None] for part in packed), None, scaling=0.3, ragged=ragged)
+    )
+    out, _ = ragged_attention(LAYER, q, k, v, None, scaling=0.3, ragged=ragged)
     assert ragged.positions.tolist()[0] == lengths + [at for row in starting for at in range(len(row.q))]
     return list(out[0].split([1] * len(decoding) + [len(row.q) for row in starting]))
 
