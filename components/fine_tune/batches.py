@@ -13,7 +13,7 @@ _FINAL_RATE = 0.05
 
 
 def plan_batches(lengths: Sequence[int], batch_size: int, steps: int, seed: int) -> list[list[int]]:
-    """`steps` batches of row numbers, each of rows of like length; every row once before any row twice.
+    """`steps` batches of row numbers, each of rows of like length; no row twice in one pass over the rows.
 
     Args:
         lengths: tokens per row.
@@ -29,17 +29,12 @@ def plan_batches(lengths: Sequence[int], batch_size: int, steps: int, seed: int)
 
 def _epochs(lengths: Sequence[int], batch_size: int, seed: int) -> Iterator[list[int]]:
     order = random.Random(seed)  # noqa: S311  reproducible order, no secret
-    left: list[int] = []
+    whole = len(lengths) - len(lengths) % batch_size  # less than a batch sits out, other rows in every pass
     while True:
-        rows = list(range(len(lengths)))
-        order.shuffle(rows)
-        # What an epoch leaves over opens the next one, so that no row falls out of the training for good.
-        rows = left + [row for row in rows if row not in set(left)] + [row for row in rows if row in set(left)]
-        whole = len(rows) - len(rows) % batch_size
-        left = rows[whole:]
+        rows = order.sample(range(len(lengths)), whole)
         batches = []
         for start in range(0, whole, batch_size * _BUCKET_BATCHES):
-            stretch = sorted(rows[start : min(start + batch_size * _BUCKET_BATCHES, whole)], key=lengths.__getitem__)
+            stretch = sorted(rows[start : start + batch_size * _BUCKET_BATCHES], key=lengths.__getitem__)
             batches += [stretch[at : at + batch_size] for at in range(0, len(stretch), batch_size)]
         order.shuffle(batches)
         yield from batches

@@ -73,10 +73,10 @@ def _train(spec: LoopSpec, rank: int, world: int, report: Report) -> TrainingRes
     if spec.start_folder is not None:
         start_from(model, Path(spec.start_folder), hyper.lora)
     plan = plan_batches([row.tokens for row in rows], hyper.batch_size, hyper.max_steps, hyper.seed)
+    kind = "continuing with" if spec.start_folder else "fresh"
     report(
-        f"{len(rows)} rows, {sum(row.tokens for row in rows) / len(rows):.0f} tokens each, "
-        f"{'continuing' if spec.start_folder else 'fresh'} rank {hyper.lora.rank} in {str(dtype).removeprefix('torch.')}, "
-        f"ready after {time.perf_counter() - begun:.1f} s",
+        f"{len(rows)} rows of {sum(row.tokens for row in rows) / len(rows):.0f} tokens, {kind} rank {hyper.lora.rank}, "
+        f"{str(dtype).removeprefix('torch.')}, ready after {time.perf_counter() - begun:.1f} s",
         {},
     )
     stepper = Stepper(model, tokenizer.pad_token_id or tokenizer.eos_token_id)

@@ -16,7 +16,7 @@ from peft.tuners.lora.layer import Linear
 ADAPTER = "default"
 
 
-class _LoraProduct(torch.autograd.Function):
+class _LoraProduct(torch.autograd.Function):  # type: ignore[misc]
     """y = x·Wᵀ + s·(x·Aᵀ)·Bᵀ with W frozen; x (…, in), W (out, in), A (rank, in), B (out, rank)."""
 
     @staticmethod
@@ -65,7 +65,7 @@ def _plain(layer: Any) -> bool:
 
 
 def _forward(layer: Any, x: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-    product: torch.Tensor = _LoraProduct.apply(  # type: ignore[no-untyped-call]
+    product: torch.Tensor = _LoraProduct.apply(
         x,
         layer.base_layer.weight,
         layer.lora_A[ADAPTER].weight,

@@ -70,14 +70,14 @@ class Stepper:
         self._world = dist.get_world_size() if dist.is_initialized() else 1
 
     def step(self, rows: Sequence[Row], rate: float) -> tuple[float, int]:
-        """One step on this worker's rows (there may be none): (mean loss per answer token, tokens), over all workers."""
+        """One step on this worker's rows (possibly none): mean loss per answer token, and tokens, over all workers."""
         loss_sum, counts = torch.zeros(()), [0, 0]
         if rows:
             batch = collate(rows, self._pad)
             loss_sum = torch.nn.functional.cross_entropy(
                 answer_logits(self._model, batch), batch.targets, reduction="sum"
             )
-            loss_sum.backward()  # type: ignore[no-untyped-call]
+            loss_sum.backward()
             counts = [len(batch.targets), batch.tokens]
         loss, answers, tokens = self._summed(torch.tensor([float(loss_sum.detach()), *map(float, counts)])).tolist()
         self._collect(answers)

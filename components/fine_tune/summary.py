@@ -17,18 +17,22 @@ def markdown(
     hyper = spec.training
     every = max(1, len(history) // _SHOWN_STEPS)
     shown = [numbers for at, numbers in enumerate(history) if at % every == 0 or at == len(history) - 1]
+    origin = f"continued from {hyper.start_from}" if hyper.start_from else "started afresh"
+    setup = f"LoRA of rank {hyper.lora.rank} (alpha {hyper.lora.alpha}) on {', '.join(hyper.lora.target_modules)}"
+    memory = f"{result.peak_memory_bytes / 2**30:.1f} GiB"
+    effort = (
+        f"| {result.steps} | {hyper.batch_size} | {result.train_tokens:,} | {result.tokens_per_second:,.0f} "
+        f"| {result.seconds:.1f} | {memory} | {result.precision} | {result.cost:.4f} |"
+    )
     return "\n".join(
         [
             f"# Fine-tuning {base.name}",
             "",
-            f"LoRA of rank {hyper.lora.rank} (alpha {hyper.lora.alpha}) on {', '.join(hyper.lora.target_modules)}; "
-            f"{'continued from ' + hyper.start_from if hyper.start_from else 'started afresh'}; seed {hyper.seed}.",
+            f"{setup}; {origin}; seed {hyper.seed}.",
             "",
             "| steps | rows a step | tokens | tokens/s | seconds | memory | precision | cost |",
             "|---|---|---|---|---|---|---|---|",
-            f"| {result.steps} | {hyper.batch_size} | {result.train_tokens:,} | {result.tokens_per_second:,.0f} "
-            f"| {result.seconds:.1f} | {result.peak_memory_bytes / 2**30:.1f} GiB | {result.precision} "
-            f"| {result.cost:.4f} |",
+            effort,
             "",
             "| step | loss |",
             "|---|---|",

@@ -30,6 +30,8 @@ PRELOAD: Mapping[ComputePool, Sequence[str]] = {
 """What a pool's worker imports while nobody waits for it."""
 
 _CONTROL_THREADS = 32
+_NICENESS = 5
+"""Jobs yield to engines and gateway, who answer people."""
 _RESTART_SECONDS = 30.0
 
 
@@ -38,6 +40,7 @@ class PoolWorker:
 
     def __init__(self, pool: ComputePool, home: str) -> None:
         os.environ["TIDEGATE_HOME"] = home
+        os.nice(_NICENESS)
         self._table = JobTable(preload=PRELOAD[pool], logs=Path(home) / "logs" / "jobs", clock=SystemClock())
 
     def submit(self, spec: dict[str, Any]) -> dict[str, str] | None:

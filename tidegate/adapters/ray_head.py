@@ -81,6 +81,8 @@ def ray_head_command(settings: Settings, ports: RayPorts) -> tuple[list[str], di
         "RAY_prestart_worker_first_driver": "0",
         "DASHBOARD_METRIC_PORT": str(ports.dashboard_metrics),
         "AUTOSCALER_METRIC_PORT": str(ports.autoscaler_metrics),
+        # Ray would run all its workers at 15, the engines among them; only the pools' workers yield to serving.
+        "RAY_worker_niceness": "0",
         # Engine, training and gateway share the cores: a thread that waits must not spin on one.
         "OMP_WAIT_POLICY": "PASSIVE",
         "TOKENIZERS_PARALLELISM": "false",
