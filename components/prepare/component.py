@@ -36,8 +36,8 @@ def prepare(  # noqa: PLR0913, PLR0917 - the parameters are the form that the Ku
             Leave out group or event_time, and the platform invents it and marks it as synthetic.
         intents: read only rows with these labels; empty reads all (banking77: its documented subset of twelve).
         per_label_cap: read at most so many rows per label; 0 is no limit (banking77: 110).
-        extra_sources: further sources, each {"uri", "format", "mapping", "intents", "per_label_cap"}; a retraining
-            adds the labelled rows of live traffic here.
+        extra_sources: further sources, each {"uri", "format", "mapping", "intents", "per_label_cap", "split"}; a
+            retraining replays the champion's rows here.
         labels: closed set of valid labels; rows with another are dropped. Empty takes the labels that occur.
         validation_fraction: share of each source's rows, before the latest test rows, for validation.
         test_fraction: share of each source's latest rows for the test.

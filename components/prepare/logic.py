@@ -49,14 +49,18 @@ def prepare(
     raw: list[RawRow] = []
     digests: dict[str, str] = {}
     synthetic: set[str] = set()
+    pinned: dict[str, SplitName] = {}
     for number, source in enumerate(spec.sources):
         found, digest = _read(source, cache)
         filled, invented = fill_missing_columns(found, source, spec, number)
         # The split keeps a timeline per source, so two files of one name must not become one source.
         names = {row.source for row in raw}
-        raw += [replace(row, source=f"{row.source}#{number}") if row.source in names else row for row in filled]
+        named = [replace(row, source=f"{row.source}#{number}") if row.source in names else row for row in filled]
+        if source.split != "auto":
+            pinned |= {row.source: source.split for row in named}
+        raw += named
         digests[f"{number}:{source.uri}"] = digest
-        synthetic |= invented
+        synthetic |= invented | set(source.synthetic)
         progress(f"read {len(found)} rows of {source.uri}", {"rows": float(len(found))})
 
     rows, accounts, findings = clean(raw, spec, progress)
@@ -66,7 +70,9 @@ def prepare(
             f"after cleaning, the data has {len(labels)} label(s): {labels}",
             next_step="Give rows of two labels or more; there is nothing to tell apart.",
         )
-    splits, account = split_rows(rows, validation_fraction=spec.validation_fraction, test_fraction=spec.test_fraction)
+    splits, account = split_rows(
+        rows, validation_fraction=spec.validation_fraction, test_fraction=spec.test_fraction, pinned=pinned
+    )
     _report(account, progress)
     for name in SPLITS:
         if not splits[name]:

@@ -24,6 +24,14 @@ class Source(Contract):
         default=(), description="read only rows of these labels; empty: all (banking77: its documented subset)"
     )
     per_label_cap: PositiveInt | None = Field(default=None, description="read at most so many rows per label")
+    split: Literal["auto", "train", "validation", "test"] = Field(
+        default="auto",
+        description="all rows go to this split; auto: by time. A retraining replays what the champion learned from as "
+        "train rows and what it was tested on as test rows: neither may change sides",
+    )
+    synthetic: tuple[str, ...] = Field(
+        default=(), description="columns of this source that an earlier preparation invented; the manifest names them"
+    )
 
 
 class SchemaContract(Contract):

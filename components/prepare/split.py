@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from components.prepare.stages import Row
@@ -26,10 +26,18 @@ SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 
 
 def split_rows(
-    rows: Sequence[Row], *, validation_fraction: float, test_fraction: float
+    rows: Sequence[Row],
+    *,
+    validation_fraction: float,
+    test_fraction: float,
+    pinned: Mapping[str, SplitName] | None = None,
 ) -> tuple[dict[SplitName, list[Row]], StageAccount]:
-    """The three splits, each in order of time, and the account of the rows that a straddling group lost."""
-    windows = _windows(rows, validation_fraction, test_fraction)
+    """The three splits, each in order of time, and the account of the rows that a straddling group lost.
+
+    Args:
+        pinned: sources all of whose rows belong to one split, whatever their time.
+    """
+    windows = _windows(rows, validation_fraction, test_fraction, pinned or {})
     homes = _homes(rows, windows)
     splits: dict[SplitName, list[Row]] = {name: [] for name in SPLITS}
     for row, window in zip(rows, windows, strict=True):
@@ -62,12 +70,15 @@ def _homes(rows: Sequence[Row], windows: Sequence[SplitName]) -> dict[str, Split
     return homes
 
 
-def _windows(rows: Sequence[Row], validation_fraction: float, test_fraction: float) -> list[SplitName]:
+def _windows(
+    rows: Sequence[Row], validation_fraction: float, test_fraction: float, pinned: Mapping[str, SplitName]
+) -> list[SplitName]:
     """Each row's window. Rows of one moment share a window: a cut-off is a time, not a rank."""
-    result: list[SplitName] = ["train"] * len(rows)
+    result: list[SplitName] = [pinned.get(row.source, "train") for row in rows]
     by_source: dict[str, list[int]] = {}
     for number, row in enumerate(rows):
-        by_source.setdefault(row.source, []).append(number)
+        if row.source not in pinned:
+            by_source.setdefault(row.source, []).append(number)
     for numbers in by_source.values():
         times = sorted(rows[number].event_time for number in numbers)
         test_from = times[_rank(len(times), test_fraction)]

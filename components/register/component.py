@@ -1,7 +1,5 @@
 """The register step."""
 
-from __future__ import annotations
-
 from kfp import dsl
 
 from components._image import BASE_IMAGE

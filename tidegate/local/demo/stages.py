@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from components.datasets.rows import TrafficMessage
+from monitoring.drift.reports import list_reports
 from tidegate.adapters.kfp_local import StepEvent
 from tidegate.adapters.mlflow_registry import MlflowRegistry
 from tidegate.api_keys import ensure_default_keys
 from tidegate.clock import SystemClock
 from tidegate.db import Database
+from tidegate.domain.drift import DriftReport
 from tidegate.domain.version import ModelVersion
 from tidegate.errors import TidegateError, Unavailable
 from tidegate.ids import new_id
@@ -23,6 +24,7 @@ from tidegate.local.demo.story import USERS, Story
 from tidegate.local.demo.traffic import Tally, TrafficDriver
 from tidegate.local.demo.watch import Watcher
 from tidegate.local.platform import LocalPlatform
+from tidegate.local.retrain import run_name
 from tidegate.local.runs import run_pipeline
 from tidegate.settings import Settings
 from tidegate.store.resources import ResourceStore
@@ -38,18 +40,6 @@ _BASE_STEPS = 40
 _BAD_STEPS = 15
 _EVAL_ROWS = 160
 _ACTOR = "demo"
-
-
-@dataclass(kw_only=True)
-class Outcome:
-    """What the summary is made of."""
-
-    first: ModelVersion
-    retrained: ModelVersion | None = None
-    bad: ModelVersion | None = None
-    drift: Mapping[str, Any] | None = None
-    promoted: Mapping[str, Any] | None = None
-    rolled_back: Mapping[str, Any] | None = None
 
 
 class Demo:
@@ -98,7 +88,13 @@ class Demo:
         self._pipeline(
             "fine-tune",
             run,
-            {**_source(self._story.source), **self._common(), "max_steps": _BASE_STEPS, "eval_max_rows": _EVAL_ROWS},
+            {
+                **_source(self._story.source),
+                **self._common(),
+                "run_name": run,
+                "max_steps": _BASE_STEPS,
+                "eval_max_rows": _EVAL_ROWS,
+            },
         )
         return self._registered(run)
 
@@ -117,18 +113,21 @@ class Demo:
 
     # --- 5: drift --------------------------------------------------------------------------------------------
 
-    def drift(self) -> dict[str, Any]:
+    def drift(self) -> DriftReport:
         """The traffic changes; the drift check finds it and sends its alert."""
+        changed_at = SystemClock().now()
         start = self.traffic.send(itertools.islice(self._after(), _CHANGED_REQUESTS))
         self._told(start, "changed")
         run = f"{self.name}-drift-{new_id().lower()}"
-        return self._pipeline("drift-check", run, {"deployment": self.name})
+        window = {"deployment": self.name, "window_start": changed_at.isoformat(), "run_name": run}
+        self._pipeline("drift-check", run, window)
+        return list_reports(self.settings, self.name, limit=1)[0]
 
     def retrain(self) -> ModelVersion:
         """Waits for the retraining that the alert starts, under traffic that goes on."""
         with self.traffic.background(self._after(), _SLOW_PER_SECOND):
             request = self.watcher.wait_for_retraining(self.model, _RETRAIN_SECONDS)
-        return self._registered(request.key)
+        return self._registered(run_name(request))
 
     # --- 6 and 7: the canary and the bad version -------------------------------------------------------------
 
@@ -148,7 +147,9 @@ class Demo:
         arguments = {
             **_source(self._story.corrupted),
             **self._common(),
-            "start_from": "champion",
+            "start_from": f"{self.model}@champion",
+            "champion": f"{self.model}@champion",
+            "run_name": run,
             "max_steps": _BAD_STEPS,
             "eval_max_rows": _EVAL_ROWS // 2,
             "override_by": "demo",
@@ -201,10 +202,10 @@ class Demo:
     def _common(self) -> dict[str, Any]:
         return {"model_name": self.model, "seed": self._seed, "customer_pool": USERS}
 
-    def _registered(self, key: str) -> ModelVersion:
-        version = self.registry.by_key(self.model, key)
+    def _registered(self, run: str) -> ModelVersion:
+        version = self.registry.by_key(self.model, f"{run}/register")
         if version is None:
-            raise TidegateError(f"run {key} registered no version of {self.model}", next_step="Read its log.")
+            raise TidegateError(f"run {run} registered no version of {self.model}", next_step="Read its log.")
         return version
 
     def _apply(self, kind: str) -> None:

@@ -81,11 +81,11 @@ def _tell(
         demo.send_calm()
     with narrator.stage(5, "Drift, alert, retraining"):
         drift = demo.drift()
-        narrator.say(f"drift check: {drift['verdict']}. {drift['reason']}")
+        narrator.say(f"drift check: {drift.verdict}. {drift.reason}")
         if drift["verdict"] != "drift":
             raise TidegateError(
-                f"the traffic changed and the drift check says {drift['verdict']}: {drift['reason']}",
-                next_step=f"See {drift['html_uri']}.",
+                f"the traffic changed and the drift check says {drift.verdict}: {drift.reason}",
+                next_step=f"See {drift.html_uri}.",
             )
         retrained = demo.retrain()
         narrator.say(_scores(retrained))
@@ -105,7 +105,7 @@ def _tell(
         deployment=name,
         versions={"first": first, "retrained, promoted": retrained, "bad, rolled back": bad},
         rollouts={"retrained version": promoted, "bad version": rolled_back},
-        drift=drift,
+        drift=drift.model_dump(mode="json"),
         tally=demo.tally,
         stages=narrator.stages,
         routing=routing,

@@ -1,0 +1,205 @@
+"""The pipeline `fine_tune`, and `retrain`: the same steps, started by an alert, with caching off.
+
+Kubeflow Pipelines caches by default: a retraining with the parameters of an earlier run would train nothing and say
+that it succeeded. So `retrain` switches caching off for every task, and a test asserts it on the compiled package.
+
+A gate that says no fails its step, it does not branch: `kfp.local` skips a false branch without a word.
+"""
+
+from typing import Any
+
+from kfp import dsl
+
+from components.evaluate.component import evaluate
+from components.features.component import features
+from components.fine_tune.component import fine_tune as train
+from components.prepare.component import prepare
+from components.register.component import register
+
+BASE_MODEL = "builtin:smollm2-135m-instruct"
+
+
+def _steps(*, caching: bool, **given: Any) -> None:
+    """The five steps, wired. `given` are a pipeline's parameters."""
+    prepared = prepare(
+        source_uri=given["data"],
+        source_format=given["data_format"],
+        column_mapping=given["column_mapping"],
+        intents=given["intents"],
+        per_label_cap=given["per_label_cap"],
+        extra_sources=given["extra_sources"],
+        labels=given["labels"],
+        test_fraction=given["test_fraction"],
+        seed=given["seed"],
+        run_name=given["run_name"],
+    )
+    featured = features(data=prepared.outputs["data"], customer_pool=given["customer_pool"], run_name=given["run_name"])
+    trained = train(
+        featured=featured.outputs["featured"],
+        **{
+            name: given[name]
+            for name in (
+                "base_model",
+                "start_from",
+                "max_steps",
+                "batch_size",
+                "learning_rate",
+                "rank",
+                "alpha",
+                "seed",
+                "price_per_hour",
+                "run_name",
+            )
+        },
+    )
+    evaluated = evaluate(
+        featured=featured.outputs["featured"],
+        adapter=trained.outputs["adapter"],
+        base_model=given["base_model"],
+        champion=given["champion"],
+        gate=given["gate"],
+        max_rows=given["eval_max_rows"],
+        seed=given["seed"],
+        override_by=given["override_by"],
+        override_reason=given["override_reason"],
+        run_name=given["run_name"],
+    )
+    registered = register(
+        featured=featured.outputs["featured"],
+        adapter=trained.outputs["adapter"],
+        evaluation=evaluated.outputs["evaluation"],
+        model_name=given["model_name"],
+        base_model=given["base_model"],
+        alias=given["alias"],
+        trigger=given["trigger"],
+        parent_version=given["parent_version"],
+        run_name=given["run_name"],
+    )
+    for task in (prepared, featured, trained, evaluated, registered):
+        task.set_caching_options(enable_caching=caching)
+
+
+@dsl.pipeline(name="fine-tune")  # type: ignore[untyped-decorator]
+def fine_tune(  # noqa: PLR0913, PLR0917 - the parameters are the form that the Kubeflow UI shows
+    data: str,
+    model_name: str = "banking-intent",
+    data_format: str = "auto",
+    column_mapping: dict = {},  # type: ignore[type-arg]  # noqa: B006 - KFP wants a plain default
+    intents: list = [],  # type: ignore[type-arg]  # noqa: B006
+    per_label_cap: int = 0,
+    extra_sources: list = [],  # type: ignore[type-arg]  # noqa: B006
+    labels: list = [],  # type: ignore[type-arg]  # noqa: B006
+    test_fraction: float = 0.15,
+    customer_pool: int = 0,
+    base_model: str = BASE_MODEL,
+    start_from: str = "",
+    max_steps: int = 30,
+    batch_size: int = 16,
+    learning_rate: float = 0.001,
+    rank: int = 16,
+    alpha: int = 32,
+    price_per_hour: float = 0.0,
+    champion: str = "",
+    gate: dict = {},  # type: ignore[type-arg]  # noqa: B006
+    eval_max_rows: int = 160,
+    override_by: str = "",
+    override_reason: str = "",
+    alias: str = "challenger",
+    parent_version: str = "",
+    seed: int = 0,
+    run_name: str = "",
+) -> None:
+    """From customer messages to a nominated model version: prepare, features, fine-tune, evaluate (gate), register.
+
+    Args:
+        data: file with the messages (path or fsspec address); for the format banking77 the folder of Banking77.
+        model_name: registered model, for example banking-intent.
+        data_format: auto (by the file's ending), csv, jsonl, parquet or banking77.
+        column_mapping: which columns hold what: {"text": …, "label": …, "group": …, "event_time": …, "features": {…}}.
+        intents: read only rows with these labels; empty reads all (banking77: its documented subset of twelve).
+        per_label_cap: read at most so many rows per label; 0 is no limit (banking77: 110).
+        extra_sources: further sources, each {"uri", "format", "mapping", "intents", "per_label_cap", "split"}.
+        labels: closed set of valid labels; empty takes the labels that occur.
+        test_fraction: share of the latest rows that the test split takes.
+        customer_pool: also invent profiles for the first so many customers of the synthetic population.
+        base_model: address of the base model: builtin, a folder, file://, s3:// or a hub id.
+        start_from: adapter to continue from: a folder, name/version or name@alias; empty starts afresh.
+        max_steps: optimiser steps.
+        batch_size: rows per step.
+        learning_rate: the peak, after a linear warm-up; it falls along a cosine.
+        rank: of the adapter.
+        alpha: the adapter is scaled by alpha / rank.
+        price_per_hour: of one training worker, in the currency of your choice.
+        champion: version to compare with, name/version or name@alias; empty, or an alias not set yet, means none.
+        gate: {"checks": [{"check": "min_value", "metric": "exact_match", "limit": 0.6}, …]}; empty takes the default.
+        eval_max_rows: test rows above this are sampled, stratified by label.
+        override_by: who lets the adapter pass a failed gate; recorded in report, ledger and model card.
+        override_reason: why; needed with override_by.
+        alias: alias that nominates the version for a rollout; empty sets none.
+        parent_version: version whose adapter the training continues, for the lineage.
+        seed: of invented columns, initial weights, order of rows and sampling.
+        run_name: name of the run; steps find the jobs of this name again, and the version is registered once for it.
+    """
+    _steps(**locals(), trigger="", caching=True)
+
+
+@dsl.pipeline(name="retrain")  # type: ignore[untyped-decorator]
+def retrain(  # noqa: PLR0913, PLR0917 - see fine_tune
+    data: str,
+    run_name: str,
+    trigger: str,
+    start_from: str,
+    champion: str,
+    model_name: str = "banking-intent",
+    data_format: str = "auto",
+    column_mapping: dict = {},  # type: ignore[type-arg]  # noqa: B006
+    intents: list = [],  # type: ignore[type-arg]  # noqa: B006
+    per_label_cap: int = 0,
+    extra_sources: list = [],  # type: ignore[type-arg]  # noqa: B006
+    labels: list = [],  # type: ignore[type-arg]  # noqa: B006
+    test_fraction: float = 0.15,
+    customer_pool: int = 0,
+    base_model: str = BASE_MODEL,
+    max_steps: int = 30,
+    batch_size: int = 16,
+    learning_rate: float = 0.001,
+    rank: int = 16,
+    alpha: int = 32,
+    price_per_hour: float = 0.0,
+    gate: dict = {},  # type: ignore[type-arg]  # noqa: B006
+    eval_max_rows: int = 160,
+    alias: str = "challenger",
+    parent_version: str = "",
+    seed: int = 0,
+) -> None:
+    """A retraining that an alert asked for: fine_tune on the new rows, from the champion's adapter, with caching off.
+
+    Args:
+        data: file with the labelled rows of live traffic.
+        run_name: name of the run: the key of the retraining request.
+        trigger: key of the retraining request, recorded with the version.
+        start_from: adapter to continue from, for example banking-intent@champion.
+        champion: version to compare with, for example banking-intent@champion.
+        model_name: registered model.
+        data_format: auto (by the file's ending), csv, jsonl, parquet or banking77.
+        column_mapping: which columns hold what.
+        intents: read only rows with these labels; empty reads all.
+        per_label_cap: read at most so many rows per label; 0 is no limit.
+        extra_sources: further sources, such as a share of the rows that the champion was trained on.
+        labels: closed set of valid labels; empty takes the labels that occur.
+        test_fraction: share of the latest rows that the test split takes.
+        customer_pool: also invent profiles for the first so many customers of the synthetic population.
+        base_model: address of the base model; the champion's.
+        max_steps: optimiser steps.
+        batch_size: rows per step.
+        learning_rate: the peak, after a linear warm-up; it falls along a cosine.
+        rank: of the adapter; the champion's.
+        alpha: the adapter is scaled by alpha / rank.
+        price_per_hour: of one training worker, in the currency of your choice.
+        gate: checks of the quality gate; empty takes the default.
+        eval_max_rows: test rows above this are sampled, stratified by label.
+        alias: alias that nominates the version for a rollout.
+        parent_version: version whose adapter the training continues, for the lineage.
+        seed: of invented columns, order of rows and sampling.
+    """
+    _steps(**locals(), override_by="", override_reason="", caching=False)
