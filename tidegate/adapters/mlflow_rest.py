@@ -20,6 +20,8 @@ _PAGE = 200
 # Texts of SQLAlchemy that MLflow passes on as a refusal (HTTP 400) when writers meet: SQLite's lock, and two inserts
 # of one row (a tag, an alias), of which the second will find the first and update it.
 _RACES = ("database is locked", "IntegrityError", "UniqueViolation")
+_ANSWERS = frozenset({"RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"})
+"""Codes that settle a question, whatever SQLAlchemy said underneath."""
 
 
 class MlflowError(Exception):
@@ -127,7 +129,8 @@ class MlflowRest:
             return body
         code = str(body.get("error_code", "")) if isinstance(body, dict) else ""
         message = str(body.get("message", "")) if isinstance(body, dict) else ""
-        if response.status_code in {429, 500, 502, 503, 504} or any(text in message for text in _RACES):
+        raced = code not in _ANSWERS and any(text in message for text in _RACES)
+        if raced or response.status_code in {429, 500, 502, 503, 504}:
             raise _Again(f"HTTP {response.status_code} {code} {message[:200]}".strip())
         if not code:
             raise InvalidInput(

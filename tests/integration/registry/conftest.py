@@ -55,7 +55,7 @@ class Server:
         self._process = subprocess.Popen(
             command.argv, env={**os.environ, **command.env}, stdout=log, stderr=subprocess.STDOUT
         )
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while True:
             try:
                 if httpx.get(command.health_url, trust_env=False).is_success:
@@ -87,9 +87,11 @@ class World:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     running = Server(tmp_path_factory.mktemp("mlflow-home"))
-    running.start()
-    yield running
-    running.stop()
+    try:
+        running.start()
+        yield running
+    finally:
+        running.stop()
 
 
 @pytest.fixture(scope="session")

@@ -71,11 +71,19 @@ def test_lasting_trouble_ends_in_an_error_that_names_server_and_next_step() -> N
     assert 3 <= len(seen) <= 12
 
 
-def test_refusal_is_not_retried() -> None:
+@pytest.mark.parametrize(
+    ("status", "code", "message"),
+    [
+        (404, "RESOURCE_DOES_NOT_EXIST", "no such model"),
+        # Somebody else was quicker: that is an answer, although an IntegrityError is quoted in it.
+        (400, "RESOURCE_ALREADY_EXISTS", "Experiment(name=m) already exists. Error: (sqlite3.IntegrityError) UNIQUE"),
+    ],
+)
+def test_refusal_is_not_retried(status: int, code: str, message: str) -> None:
     seen: list[httpx.Request] = []
     with pytest.raises(MlflowError) as caught:
-        client([refusal(404, "RESOURCE_DOES_NOT_EXIST")], seen).get("/x")
-    assert caught.value.code == "RESOURCE_DOES_NOT_EXIST"
+        client([refusal(status, code, message)], seen).get("/x")
+    assert caught.value.code == code
     assert len(seen) == 1
 
 
