@@ -122,7 +122,7 @@ class OpenAIApi:
                 result = delta.result
         except TidegateError as error:
             raise _told(error, wanted.adapter or self._base) from None
-        assert result is not None  # noqa: S101  a stream of deltas ends with a result
+        assert result is not None
         return JSONResponse(shape.whole(result))
 
     async def _events(
@@ -140,7 +140,7 @@ class OpenAIApi:
                 result = delta.result
                 if delta.text:
                     yield _event(shape.piece(delta.text) | blank)
-            assert result is not None  # noqa: S101
+            assert result is not None
             yield _event(shape.closing(result.finish_reason) | blank)
             if include_usage:
                 yield _event(shape.usage(result))

@@ -23,7 +23,7 @@ _SHAPES = {  # SmolLM2-135M: module → (in, out)
 _LAYERS = 30
 
 
-def write_adapter(folder: Path, *, seed: int, rank: int = 8, alpha: int = 16, spread: float = 0.02) -> Path:
+def write_adapter(folder: Path, *, seed: int, rank: int = 8, alpha: int = 16, spread: float = 0.04) -> Path:
     """An adapter on all projections of the base model; B is drawn with standard deviation `spread`."""
     random = torch.Generator().manual_seed(seed)
     tensors = {}

@@ -54,7 +54,7 @@ def ray_head(home: Path) -> Iterator[Settings]:
             command, env=os.environ | environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
-        until("Ray's dashboard answers", lambda: _answers(settings, process), seconds=90)
+        until("Ray Serve can be asked", lambda: _answers(settings, process), seconds=90)
         yield settings
     finally:
         process.send_signal(signal.SIGTERM)
@@ -69,6 +69,6 @@ def _answers(settings: Settings, process: subprocess.Popen[bytes]) -> bool:
     assert process.poll() is None, (settings.home / "ray.log").read_text()[-2000:]
     headers = {"authorization": f"Bearer {settings.ray_token_path.read_text()}"}
     try:
-        return httpx.get(f"{settings.ray_dashboard_url}/api/version", headers=headers, timeout=2).is_success
+        return httpx.get(f"{settings.ray_dashboard_url}/api/serve/applications/", headers=headers, timeout=2).is_success
     except httpx.HTTPError:
         return False
