@@ -14,6 +14,8 @@ _FLUSH_SECONDS = 1.0
 _BATCH = 500
 """MLflow takes at most 1,000 metrics in one request."""
 _PARAM_CHARACTERS = 6000
+PATIENCE_SECONDS = 30.0
+"""How long the end of a run waits for a server that is away."""
 
 
 class LiveRun:
@@ -51,15 +53,19 @@ class LiveRun:
                 {"key": key, "value": float(value), "timestamp": now, "step": step} for key, value in metrics.items()
             ]
 
-    def close(self, *, status: str = "FINISHED", patience: float = 30.0) -> str:
+    def close(self, *, status: str = "FINISHED", patience: float | None = None) -> str:
         """Sends what waits and ends the run; returns the run's id.
+
+        Args:
+            status: FINISHED or FAILED.
+            patience: seconds to wait for a server that is away; `PATIENCE_SECONDS` by default.
 
         Raises:
             Unavailable: MLflow did not come back within `patience` seconds.
         """
         self._stop.set()
         self._thread.join()
-        self._rest = MlflowRest(self._uri, patience=patience)
+        self._rest = MlflowRest(self._uri, patience=PATIENCE_SECONDS if patience is None else patience)
         try:
             self._flush()
             self._rest.post("/runs/update", run_id=self._run_id, status=status, end_time=int(time.time() * 1000))

@@ -29,7 +29,10 @@ def connect(settings: Settings) -> Any:
 
     with _lock:
         if ray.is_initialized():
-            return ray
+            context = ray.get_runtime_context()
+            if context.worker.mode != ray.SCRIPT_MODE or context.gcs_address == settings.ray_address:
+                return ray
+            ray.shutdown()  # this process drove another Ray before
         _probe(settings)
         try:
             ray.init(
@@ -44,6 +47,15 @@ def connect(settings: Settings) -> Any:
                 next_step="Run 'tidegate status'; 'tidegate down' and 'tidegate up' start it afresh.",
             ) from error
         return ray
+
+
+def disconnect() -> None:
+    """Forgets a connection that broke, so that the next `connect` makes a new one."""
+    import ray  # noqa: PLC0415
+
+    with _lock:
+        if ray.is_initialized() and ray.get_runtime_context().worker.mode == ray.SCRIPT_MODE:
+            ray.shutdown()
 
 
 def _probe(settings: Settings) -> None:

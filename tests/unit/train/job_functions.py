@@ -38,7 +38,8 @@ def refuse(payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
 
 
 def crash(payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    return {"value": {}["absent"]}
+    known: dict[str, int] = {}
+    return {"value": known["absent"]}
 
 
 def leave(payload: dict[str, Any], progress: Progress) -> dict[str, Any]:

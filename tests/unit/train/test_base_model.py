@@ -3,7 +3,7 @@ import json
 import pickle
 from pathlib import Path
 
-import fsspec  # type: ignore[import-untyped]
+import fsspec
 import pytest
 
 from tidegate.adapters.base_model import resolve_base_model
