@@ -96,6 +96,18 @@ def schema() -> pa.Schema:
     )
 
 
+def warm() -> None:
+    """Imports what writing needs: pyarrow, and through its first table pandas, which takes seconds of CPU.
+
+    A gateway that left this to its first write would slow down the requests of that moment.
+    """
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.parquet  # noqa: PLC0415
+
+    pa.Table.from_pylist([], schema=schema())
+    pa.array([""])
+
+
 def write_rows(root: str | Path, rows: Sequence[LogRow]) -> list[str]:
     """Writes one part per model and hour and returns their paths.
 
@@ -155,7 +167,8 @@ def _write_part(root: str | Path, folder: str, rows: Sequence[LogRow]) -> str:
     import pyarrow.parquet as pq  # noqa: PLC0415
     from pyarrow import fs  # noqa: PLC0415
 
-    table = pa.Table.from_pylist([_values(row) for row in rows], schema=schema())
+    columns = schema()
+    table = pa.Table.from_pylist([_values(row, columns.names) for row in rows], schema=columns)
     filesystem, base = _filesystem(root)
     path = f"{base}/{folder}/part-{new_id()}.parquet"
     local = isinstance(filesystem, fs.LocalFileSystem)
@@ -179,8 +192,8 @@ def _write_part(root: str | Path, folder: str, rows: Sequence[LogRow]) -> str:
     return path
 
 
-def _values(row: LogRow) -> dict[str, Any]:
-    values = {name: getattr(row, name) for name in schema().names}
+def _values(row: LogRow, names: Sequence[str]) -> dict[str, Any]:
+    values = {name: getattr(row, name) for name in names}
     features = {name: _json_value(value) for name, value in row.features.items()}
     return values | {"features": json.dumps(features, sort_keys=True, ensure_ascii=False, allow_nan=False)}
 

@@ -20,11 +20,12 @@ from serving.gateway.routing_watch import RoutingWatch
 from serving.gateway.stores import Stores
 from serving.gateway.upstream import EngineClient
 from serving.gateway.windows import ArmCounter
+from tidegate import inference_log
 from tidegate.api_keys import ApiKeys
 from tidegate.clock import Clock, SystemClock
 from tidegate.domain.evidence import ArmAnswer, ArmWindow, Pair
 from tidegate.ids import new_id
-from tidegate.inference_log import LogRow, write_rows
+from tidegate.inference_log import LogRow
 from tidegate.logging import get_logger
 from tidegate.ports import OnlineFeatures
 from tidegate.redaction import redact
@@ -142,7 +143,7 @@ def _log_writer(settings: Settings, metrics: Metrics) -> BatchWriter[LogRow]:
     log = settings.inference_log
 
     def write(batch: list[LogRow]) -> None:
-        write_rows(log.uri, [redacted_row(row) for row in batch])
+        inference_log.write_rows(log.uri, [redacted_row(row) for row in batch])
 
     return BatchWriter(
         "log",
@@ -151,6 +152,7 @@ def _log_writer(settings: Settings, metrics: Metrics) -> BatchWriter[LogRow]:
         flush_items=log.flush_rows,
         flush_seconds=log.flush_seconds,
         on_drop=metrics.dropped.labels("log").inc,
+        prepare=inference_log.warm,
     )
 
 

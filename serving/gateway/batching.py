@@ -28,6 +28,7 @@ class BatchWriter(Generic[T]):
         flush_items: a batch is written when so many wait …
         flush_seconds: … or the oldest has waited so long (s).
         on_drop: told how many items were lost.
+        prepare: called once on the thread before the first batch: slow imports of the sink.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class BatchWriter(Generic[T]):
         flush_items: int,
         flush_seconds: float,
         on_drop: Callable[[int], None],
+        prepare: Callable[[], None] | None = None,
     ) -> None:
         self.name = name
         self._sink = sink
@@ -46,6 +48,7 @@ class BatchWriter(Generic[T]):
         self._flush_items = flush_items
         self._flush_seconds = flush_seconds
         self._on_drop = on_drop
+        self._prepare = prepare
         self._items: deque[T] = deque()
         self._wake = threading.Condition()
         self._stopping = False
@@ -88,6 +91,8 @@ class BatchWriter(Generic[T]):
             self._on_drop(len(self._items))
 
     def _run(self) -> None:
+        if self._prepare is not None:
+            self._prepare()
         failures = 0
         while True:
             pause = min(self._flush_seconds * 2**failures, _LONGEST_PAUSE_SECONDS) if failures else self._flush_seconds

@@ -43,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             platform.start()
             platform.route()
             platform.wait(lambda: platform.process.poll() is None and _ready(platform.url))
+            platform.ask()
+            platform.wait(lambda: any((platform.home / "inference-log").rglob("part-*")))  # its first write is slow
             _measure_all(platform.engine_url, platform.url, platform.key, options)
         finally:
             platform.stop()

@@ -149,7 +149,7 @@ def platform(shared_platform: Platform) -> Platform:
     behaviour.modes.clear()
     behaviour.answers.clear()
     behaviour.asked.clear()
-    behaviour.delay, behaviour.fail_first = 0.0, 0
+    behaviour.held, behaviour.fail_first = False, 0
     shared_platform.route()
     return shared_platform
 

@@ -29,7 +29,7 @@ class EngineBehaviour:
 
     modes: dict[str, Mode] = field(default_factory=dict)
     answers: dict[str, str] = field(default_factory=dict)
-    delay: float = 0.0
+    held: bool = False  # answers wait until this is False again
     fail_first: int = 0
     asked: list[dict[str, Any]] = field(default_factory=list)
 
@@ -49,7 +49,8 @@ def engine_app(behaviour: EngineBehaviour) -> Starlette:
         model = body["model"]
         behaviour.asked.append(body)
         mode = behaviour.mode(model)
-        await asyncio.sleep(behaviour.delay)
+        while behaviour.held:
+            await asyncio.sleep(0.02)
         if mode in ("500", "503"):
             return JSONResponse({"error": {"message": "broken"}}, status_code=int(mode))
         if mode == "hang":

@@ -133,7 +133,7 @@ def test_more_requests_than_allowed_are_told_to_come_back(fresh: Callable[..., P
     platform = fresh(TIDEGATE_LIMITS__MAX_CONCURRENCY="2")
     platform.start()
     platform.route()
-    platform.engine.delay = 2.0
+    platform.engine.held = True
     with ThreadPoolExecutor(2) as pool:
         waiting = [pool.submit(platform.ask, stream=stream) for stream in (False, True)]
         platform.wait(lambda: platform.metric("tidegate_gateway_in_flight") == 2)
@@ -141,6 +141,7 @@ def test_more_requests_than_allowed_are_told_to_come_back(fresh: Callable[..., P
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "overloaded")
         assert refused.headers["retry-after"] == "1"
         assert httpx.get(f"{platform.url}/healthz").status_code == 200
+        platform.engine.held = False
         assert [future.result().status_code for future in waiting] == [200, 200]
     platform.wait(lambda: platform.metric("tidegate_gateway_in_flight") == 0)
 
