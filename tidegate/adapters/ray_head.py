@@ -86,6 +86,8 @@ def ray_head_command(settings: Settings, ports: RayPorts) -> tuple[list[str], di
         # Engine, training and gateway share the cores: a thread that waits must not spin on one.
         "OMP_WAIT_POLICY": "PASSIVE",
         "TOKENIZERS_PARALLELISM": "false",
+        # The engine and a training share the cores: a thread that waits must not spin on one.
+        "OMP_WAIT_POLICY": "PASSIVE",
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
 

@@ -7,6 +7,7 @@ attaches to it. See `tidegate.adapters.run_supervisor` for how that is made exac
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -32,7 +33,8 @@ _START_SECONDS = 30.0
 _POLL_SECONDS = 0.02
 _TAIL_BYTES = 2000
 # A run that fails with one of these may succeed when it is tried again; any other status is the run's own verdict.
-_TRANSIENT_CODES = frozenset({Unavailable.exit_code, ResourceExhausted.exit_code})
+_TERMINATED = 128 + signal.SIGTERM
+_TRANSIENT_CODES = frozenset({Unavailable.exit_code, ResourceExhausted.exit_code, _TERMINATED})
 
 
 def retrain_command(request: RetrainRequest) -> list[str]:
@@ -105,6 +107,22 @@ class LocalRunLauncher:
         record = _read(self._folder(run) / STARTED)
         return datetime.fromisoformat(record["time"]) if record else None
 
+    def stop_all(self, seconds: float = 10.0) -> list[str]:
+        """Ends every run that is going on: SIGTERM, and SIGKILL to what is left of it after `seconds`.
+
+        Returns:
+            The runs that were going on. Their requests are tried again: a run that was ended is a transient failure.
+        """
+        folders = [path.parent for path in sorted((self._home / "runs").glob(f"*/{STARTED}")) if _locked(path.parent)]
+        for folder in folders:
+            _signal(folder, signal.SIGTERM)
+        deadline = time.monotonic() + seconds
+        while any(map(_locked, folders)) and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+        for folder in filter(_locked, folders):
+            _signal(folder, signal.SIGKILL, group=True)
+        return [folder.name for folder in folders]
+
     def log_path(self, run: str) -> Path:
         return self._folder(run) / LOG
 
@@ -147,6 +165,14 @@ class LocalRunLauncher:
     def _reap(self) -> None:
         """Collects ended children, so that none stays a zombie."""
         self._children = [child for child in self._children if child.poll() is None]
+
+
+def _signal(folder: Path, number: signal.Signals, *, group: bool = False) -> None:
+    """To the supervisor, which hands SIGTERM on; or to all of its session."""
+    pid = int((_read(folder / STARTED) or {"pid": 0})["pid"])
+    if pid:
+        with contextlib.suppress(ProcessLookupError):
+            (os.killpg if group else os.kill)(pid, number)
 
 
 def _locked(folder: Path) -> bool:

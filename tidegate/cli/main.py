@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,6 +28,7 @@ from tidegate.cli.exit_codes import EPILOG
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_TERMINATED = 128 + signal.SIGTERM
 PLATFORM, MODELS, OPERATIONS = "Platform", "Models and rollouts", "Monitoring and records"
 COMMANDS: dict[str, tuple[str, str]] = {
     "up": (PLATFORM, "Start the platform on this machine; what runs already is left alone."),

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from tidegate.adapters.run_launcher import LocalRunLauncher
 from tidegate.api_keys import ensure_default_keys
 from tidegate.attestation import load_or_create_key
 from tidegate.errors import Conflict, ResourceExhausted, Unavailable
@@ -96,7 +97,11 @@ class LocalPlatform:
     def down(self, report: Report) -> list[str]:
         """Ends every part and what they started. State stays; `up` goes on with it."""
         with self._lock():
-            stopped = self.book.stop(self.book.names())
+            runs = LocalRunLauncher(self.home)
+            # The receiver first, or it would start again what is ended here.
+            stopped = self.book.stop(["receiver"])
+            stopped += runs.stop_all()
+            stopped += self.book.stop(self.book.names())
             for name in stopped:
                 report(f"stopped {name}")
         return stopped
@@ -141,7 +146,7 @@ class LocalPlatform:
             process = self.book.running(part.name)
             if process is None:
                 raise Unavailable(
-                    f"{part.name} does not run; the end of its log says:\n{self.book.log_tail(part.name)}",
+                    f"{part.name} does not run; its log ends with: {self.book.log_tail(part.name)}",
                     next_step="Run `tidegate up` to start it again.",
                 )
             try:

@@ -22,7 +22,8 @@ from tidegate.errors import Unavailable
 
 _START_TIME_TOLERANCE_SECONDS = 1.0
 _POLL_SECONDS = 0.1
-_LOG_TAIL_LINES = 8
+_LOG_TAIL_LINES = 1
+"""The cause stands in the last line; what is above it is a traceback, which the log keeps."""
 _STOP_SECONDS = 10.0
 _KILLED_SECONDS = 5.0
 
@@ -98,12 +99,12 @@ class ProcessBook:
         while not part.ready():
             if not _alive(process):
                 raise Unavailable(
-                    f"{part.name} exited while starting; the end of its log says:\n{self.log_tail(part.name)}",
+                    f"{part.name} exited while starting; its log ends with: {self.log_tail(part.name)}",
                     next_step=f"Read {self.log_path(part.name)}, then run `tidegate up` again.",
                 )
             if time.monotonic() > deadline:
                 raise Unavailable(
-                    f"{part.name} was not ready after {part.ready_seconds:g} s; the end of its log says:\n"
+                    f"{part.name} was not ready after {part.ready_seconds:g} s; its log ends with: "
                     f"{self.log_tail(part.name)}",
                     next_step=f"Read {self.log_path(part.name)}, then run `tidegate up` again.",
                 )
@@ -140,7 +141,7 @@ class ProcessBook:
                 text = log.read().decode(errors="replace")
         except FileNotFoundError:
             return "(no log)"
-        return "\n".join(text.splitlines()[-lines:])
+        return "\n".join([line for line in text.splitlines() if line.strip()][-lines:]) or "(an empty log)"
 
 
 def _alive(process: psutil.Process) -> bool:

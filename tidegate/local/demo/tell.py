@@ -82,7 +82,7 @@ def _tell(
     with narrator.stage(5, "Drift, alert, retraining"):
         drift = demo.drift()
         narrator.say(f"drift check: {drift.verdict}. {drift.reason}")
-        if drift["verdict"] != "drift":
+        if drift.verdict != "drift":
             raise TidegateError(
                 f"the traffic changed and the drift check says {drift.verdict}: {drift.reason}",
                 next_step=f"See {drift.html_uri}.",

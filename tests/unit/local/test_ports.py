@@ -1,0 +1,50 @@
+"""Ports: free ones are found, remembered ones are kept while they are free or ours."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from tidegate.local.ports import LOOPBACK, allocate, is_free
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    with socket.socket() as server:
+        server.bind((LOOPBACK, 0))
+        server.listen()
+        yield server.getsockname()[1]
+
+
+def test_every_name_gets_a_port_of_its_own() -> None:
+    names = [f"part{number}" for number in range(20)]
+    found = allocate(names, {})
+    assert sorted(found) == sorted(names)
+    assert len(set(found.values())) == len(names)
+    assert all(is_free(port) for port in found.values())
+
+
+def test_a_remembered_free_port_is_kept() -> None:
+    first = allocate(["gateway"], {})
+    assert allocate(["gateway"], first) == first
+
+
+def test_a_remembered_port_that_a_stranger_took_is_replaced(taken: int) -> None:
+    assert allocate(["gateway"], {"gateway": taken})["gateway"] != taken
+
+
+def test_a_remembered_port_that_our_own_part_holds_is_kept(taken: int) -> None:
+    assert allocate(["gateway"], {"gateway": taken}, in_use=["gateway"]) == {"gateway": taken}
+
+
+def test_two_names_never_share_a_remembered_port() -> None:
+    port = allocate(["one"], {})["one"]
+    found = allocate(["one", "two"], {"one": port, "two": port})
+    assert found["one"] == port
+    assert found["two"] != port
+
+
+def test_a_listening_port_is_not_free(taken: int) -> None:
+    assert not is_free(taken)

@@ -1,0 +1,95 @@
+"""Compiled packages are goldens: what is committed is what the code compiles to, and says what the UI's form shows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+from pipelines.compile import COMPILED, PIPELINES, compile_all
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {path.stem: path for path in compile_all(tmp_path_factory.mktemp("compiled"))}
+
+
+def package(name: str) -> dict[str, Any]:
+    spec: dict[str, Any] = next(yaml.safe_load_all((COMPILED / f"{name}.yaml").read_text()))
+    return spec
+
+
+def tasks(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = package(name)["root"]["dag"]["tasks"]
+    return found
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_the_golden_is_what_the_code_compiles_to(name: str, fresh: dict[str, Path]) -> None:
+    assert fresh[name].read_text() == (COMPILED / f"{name}.yaml").read_text(), "run: make docs"
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_the_package_is_a_pipeline_spec(name: str) -> None:
+    spec = json_format.ParseDict(package(name), pipeline_spec_pb2.PipelineSpec())
+    assert spec.pipeline_info.name == name.replace("_", "-")
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_every_parameter_is_described_for_the_form(name: str) -> None:
+    parameters = package(name)["root"]["inputDefinitions"]["parameters"]
+    bare = [key for key, value in parameters.items() if not value.get("description")]
+    assert bare == []
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_every_step_describes_its_parameters(name: str) -> None:
+    bare = [
+        f"{component}.{key}"
+        for component, spec in package(name)["components"].items()
+        for key, value in spec.get("inputDefinitions", {}).get("parameters", {}).items()
+        if not value.get("description")
+    ]
+    assert bare == []
+
+
+@pytest.mark.parametrize("name", ["retrain", "drift_check"])
+def test_caching_is_off_where_the_same_parameters_mean_new_work(name: str) -> None:
+    cached = [task for task, spec in tasks(name).items() if spec.get("cachingOptions", {}).get("enableCache")]
+    assert cached == []
+
+
+def test_a_first_training_may_be_cached() -> None:
+    assert all(spec["cachingOptions"]["enableCache"] for spec in tasks("fine_tune").values())
+
+
+def test_retraining_and_training_are_the_same_steps() -> None:
+    assert set(tasks("retrain")) == set(tasks("fine_tune"))
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_no_package_installs_anything_or_names_a_path_of_a_machine(name: str) -> None:
+    text = (COMPILED / f"{name}.yaml").read_text()
+    assert "pip install" not in text
+    assert "/home/" not in text
+    assert "/root/" not in text
+
+
+def test_the_steps_show_what_the_ui_draws() -> None:
+    kinds = {
+        artifact["artifactType"]["schemaTitle"]
+        for component in package("fine_tune")["components"].values()
+        for artifact in component.get("outputDefinitions", {}).get("artifacts", {}).values()
+    }
+    assert {"system.Metrics", "system.ClassificationMetrics", "system.HTML", "system.Markdown"} <= kinds
+
+
+def test_the_trigger_of_a_retraining_reaches_the_registered_version() -> None:
+    inputs = tasks("retrain")["register"]["inputs"]["parameters"]
+    assert inputs["trigger"] == {"componentInputParameter": "trigger"}
+    assert json.dumps(tasks("fine_tune")["register"]["inputs"]["parameters"]["trigger"]).count("constant") == 1
