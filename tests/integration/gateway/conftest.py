@@ -54,7 +54,7 @@ class Platform:
     def stop(self, *, kill: bool = False) -> int:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)
-        return self.process.wait(timeout=20)
+        return self.process.wait(timeout=60)
 
     def route(self, *, wait: bool = True, **options: Any) -> RoutingTable:
         """Publishes the next epoch and waits until the gateway has acknowledged it."""

@@ -88,7 +88,7 @@ def test_an_engine_that_fails_both_arms_is_no_evidence_against_one(platform: Pla
 
 
 def test_a_hanging_mirror_is_a_timeout_and_delays_nobody(fresh: Callable[..., Platform]) -> None:
-    platform = fresh(TIDEGATE_LIMITS__TIMEOUT_SECONDS="1")
+    platform = fresh(TIDEGATE_LIMITS__TIMEOUT_SECONDS="4")
     platform.start()
     platform.route(candidate_weight=0.0, mirror=100.0)
     platform.engine.modes[CANDIDATE] = "hang"
@@ -180,7 +180,7 @@ def test_sigterm_answers_what_is_in_flight_and_flushes_everything(fresh: Callabl
     platform.engine.held = False
     for thread in threads:
         thread.join()
-    assert platform.process.wait(timeout=20) == 0
+    assert platform.process.wait(timeout=60) == 0
     assert [answer.status_code for answer in answers] == [200, 200]
     assert any(answer.text.endswith("data: [DONE]\n\n") for answer in answers)
     assert len(_log(platform)) == 2

@@ -117,7 +117,7 @@ def test_an_unusable_answer_of_the_only_arm_is_a_502(platform: Platform) -> None
 
 
 def test_a_hanging_candidate_leaves_time_for_the_stable_arm(fresh: Callable[..., Platform]) -> None:
-    platform = fresh(TIDEGATE_LIMITS__TIMEOUT_SECONDS="2")
+    platform = fresh(TIDEGATE_LIMITS__TIMEOUT_SECONDS="4")
     platform.start()
     platform.route(candidate_weight=100.0)
     platform.engine.modes[CANDIDATE] = "hang"
