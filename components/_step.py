@@ -16,7 +16,7 @@ from tidegate.adapters.compute import compute_from_settings
 from tidegate.errors import InvalidInput, TidegateError
 from tidegate.ports import Compute, ComputePool, JobSpec
 from tidegate.settings import load_settings
-from tidegate.wire import error_to_line
+from tidegate.wire import PROGRESS_MARK, error_to_line
 
 RUN_VARIABLE = "TIDEGATE_RUN"
 
@@ -61,7 +61,7 @@ def run_job(
     compute = compute or compute_from_settings()
     compute.submit(JobSpec(key=key, entrypoint=entrypoint, payload=dict(payload), pool=pool))
     for line in compute.follow(key):
-        print(line.message, flush=True)  # noqa: T201 - a step's standard output is its log
+        print(f"{PROGRESS_MARK}{line.message}", flush=True)  # noqa: T201 - a step's standard output is its log
     return compute.result(key)
 
 

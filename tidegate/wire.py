@@ -1,4 +1,4 @@
-"""Errors on the wire: how an error of tidegate crosses a process, a pod's log or an actor call and is raised again."""
+"""What crosses a process or a pod's log: lines of progress, and errors that are raised again on the other side."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ ERROR_PREFIX = "tidegate-error "
 _CLASSES = {
     name: value for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, TidegateError)
 }
+
+PROGRESS_MARK = "» "
+"""Starts a line of progress in a step's log, among what KFP's executor prints around it."""
 
 
 def error_to_dict(error: TidegateError) -> dict[str, str]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tidegate.errors import TidegateError
-from tidegate.wire import error_from_line
+from tidegate.wire import PROGRESS_MARK, error_from_line
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _STARTED = re.compile(r" - INFO - Executing task '([^']+)'")
@@ -134,9 +134,10 @@ class _Reader:
             self._on_event(StepEvent(kind="succeeded" if good else "failed", step=match.group(1), seconds=seconds))
         elif error := error_from_line(line):
             self.error = error
+        elif PROGRESS_MARK in line:
+            self._on_event(StepEvent(kind="line", step=self.step, text=line.partition(PROGRESS_MARK)[2].strip()))
         elif not _NOISE.search(line):
             self.last_line = line.strip()
-            self._on_event(StepEvent(kind="line", step=self.step, text=self.last_line))
 
 
 def _end(child: subprocess.Popen[str]) -> None:
