@@ -58,7 +58,7 @@ $(UV): requirements/uv.txt
 $(READY): $(UV) $(LOCKS) pyproject.toml
 	@echo "setup: installing the locked packages into $(VENV) (about 2.6 GB to download and 6 GB on disk the first time)"
 	@[ -x $(BIN)/python ] || $(UV) venv -q --no-project --python $(PYTHON) $(VENV)
-	@$(UV) pip sync -q --python $(VENV) $(LOCKS)
+	@$(UV) pip sync -q --compile-bytecode --python $(VENV) $(LOCKS)
 	@$(UV) pip install -q --python $(VENV) --no-deps --no-build-isolation -e .
 	@touch $@
 

@@ -5,6 +5,7 @@ A skew between what was trained and what is served starts where two places rende
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from string import Formatter
 from typing import Self
@@ -63,7 +64,7 @@ def _text(value: FeatureValue) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        if value != value:  # NaN: pandas' missing
+        if math.isnan(value):  # pandas' missing
             return MISSING
         return f"{value:.6g}"
     return str(value)

@@ -46,11 +46,12 @@ class _Group(BaseModel):
 class Intervals(_Group):
     """How often the processes look, in seconds."""
 
-    routing_poll: PositiveFloat = Field(default=0.2, description="gateway: looks for a new routing epoch (s)")
+    routing_poll: PositiveFloat = Field(default=0.25, description="gateway: looks for a new routing epoch (s)")
     registry_poll: PositiveFloat = Field(default=2.0, description="controller: looks at the registry's aliases (s)")
     controller_tick: PositiveFloat = Field(default=0.5, description="controller: judges every rollout (s)")
-    scorer_tick: PositiveFloat = Field(default=0.5, description="scorer: takes the next unscored pairs (s)")
-    dispatcher_tick: PositiveFloat = Field(default=0.5, description="retraining dispatcher: looks for requests (s)")
+    engine_poll: PositiveFloat = Field(default=1.0, description="controller: asks the engines how they are (s)")
+    scorer_tick: PositiveFloat = Field(default=1.0, description="scorer: takes the next unscored pairs (s)")
+    dispatcher_tick: PositiveFloat = Field(default=2.0, description="retraining dispatcher: looks for requests (s)")
     lease_ttl: PositiveFloat = Field(default=10.0, description="a lease that is not renewed for so long is free (s)")
     ack_fresh: PositiveFloat = Field(
         default=10.0, description="a gateway that has not acknowledged for so long is not counted as ready (s)"

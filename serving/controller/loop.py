@@ -40,7 +40,7 @@ class Controller:
         intervals = self.parts.intervals
         threads = [
             threading.Thread(target=self.parts.registry.run, args=(stop, intervals.registry_poll), daemon=True),
-            threading.Thread(target=self.parts.engines.run, args=(stop, intervals.controller_tick), daemon=True),
+            threading.Thread(target=self.parts.engines.run, args=(stop, intervals.engine_poll), daemon=True),
         ]
         for thread in threads:
             thread.start()

@@ -94,7 +94,7 @@ class KfpLocalRunner:
         try:
             reader = _Reader(on_event)
             assert child.stdout is not None
-            with log_path.open("a", encoding="utf-8") as log:
+            with log_path.open("a", encoding="utf-8", buffering=1) as log:
                 for raw in child.stdout:
                     line = _COLOUR.sub("", raw.rstrip("\n"))
                     log.write(line + "\n")

@@ -70,6 +70,8 @@ def ray_head_command(settings: Settings, ports: RayPorts) -> tuple[list[str], di
         f"--object-store-memory={_OBJECT_STORE_BYTES}",
         f"--temp-dir={ray_temp_dir(settings)}",
         "--disable-usage-stats",
+        # One node that never scales, whose jobs keep logs of their own: neither autoscaler nor log forwarding.
+        *("--no-monitor", "--include-log-monitor=false"),
     ]
     return argv, ray_environment(settings) | {
         # Workers import the platform's own packages wherever the head was started from.
@@ -79,6 +81,13 @@ def ray_head_command(settings: Settings, ports: RayPorts) -> tuple[list[str], di
         # Processes are started when they are needed: 16 idle ones would cost two cores their first half minute.
         "RAY_enable_worker_prestart": "0",
         "RAY_prestart_worker_first_driver": "0",
+        # Ray's housekeeping is timed for clusters; on two cores its ticks would take a fifth of the machine.
+        "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
+        "RAY_DASHBOARD_STATS_UPDATING_INTERVAL": "60",
+        "RAY_metrics_report_interval_ms": "60000",
+        "RAY_raylet_report_resources_period_milliseconds": "500",
+        "RAY_raylet_report_loads_period_milliseconds": "1000",
+        "RAY_task_events_report_interval_ms": "0",
         "DASHBOARD_METRIC_PORT": str(ports.dashboard_metrics),
         "AUTOSCALER_METRIC_PORT": str(ports.autoscaler_metrics),
         # Ray would run all its workers at 15, the engines among them; only the pools' workers yield to serving.
@@ -86,8 +95,6 @@ def ray_head_command(settings: Settings, ports: RayPorts) -> tuple[list[str], di
         # Engine, training and gateway share the cores: a thread that waits must not spin on one.
         "OMP_WAIT_POLICY": "PASSIVE",
         "TOKENIZERS_PARALLELISM": "false",
-        # The engine and a training share the cores: a thread that waits must not spin on one.
-        "OMP_WAIT_POLICY": "PASSIVE",
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
 

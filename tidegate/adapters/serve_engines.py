@@ -72,6 +72,10 @@ class ServeEngines:
             limits=httpx.Limits(max_keepalive_connections=0),
             trust_env=False,  # the platform's own loopback: no proxy of the environment belongs in between
         )
+        # A connection each: Serve's proxy chooses per request, and a status must not wait behind a busy one.
+        self._replicas = httpx.Client(
+            timeout=_STATUS_TIMEOUT_SECONDS, limits=httpx.Limits(max_keepalive_connections=0), trust_env=False
+        )
         self._dashboard_url = dashboard_url
         self._engine_url = engine_url.rstrip("/")
         self._lock = lock
@@ -181,12 +185,11 @@ class ServeEngines:
     def _replica_states(self, url: str, running: set[str]) -> dict[str, dict[str, Any]]:
         """Replica id → what it says of itself. A replica that could not be reached is not in it."""
         states: dict[str, dict[str, Any]] = {}
-        # A connection each: Serve's proxy chooses per request, and a status must not wait behind a busy one.
         for _ in range(_TRIES_PER_REPLICA * len(running)):
             if states.keys() >= running:
                 break
             try:
-                response = httpx.get(f"{url}/status", timeout=_STATUS_TIMEOUT_SECONDS, trust_env=False)
+                response = self._replicas.get(f"{url}/status")
                 response.raise_for_status()
                 state = response.json()
             except (httpx.HTTPError, ValueError):

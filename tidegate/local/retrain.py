@@ -28,7 +28,7 @@ _REPLAY_TEST_ROWS_PER_LABEL = 6
 _NEW_TEST_FRACTION = 0.3
 """Of the new rows: they are few, and the gate must see enough of what changed."""
 _MIN_NEW_ROWS = 60
-_STEPS = 40
+_STEPS = 30
 
 
 def find_request(settings: Settings, key: str) -> RetrainRequest:

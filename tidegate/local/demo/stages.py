@@ -36,9 +36,10 @@ _RETRAIN_SECONDS = 600.0
 _ROLLOUT_SECONDS = 420.0
 _SLOW_PER_SECOND = 1.0
 """Traffic during a training: it shows that serving goes on, and leaves the two cores to the training."""
-_BASE_STEPS = 40
-_BAD_STEPS = 15
-_EVAL_ROWS = 160
+_BASE_STEPS = 30
+_LEARNING_RATE = 2e-3
+_BAD_STEPS = 12
+_EVAL_ROWS = 120
 _ACTOR = "demo"
 
 
@@ -93,6 +94,7 @@ class Demo:
                 **self._common(),
                 "run_name": run,
                 "max_steps": _BASE_STEPS,
+                "learning_rate": _LEARNING_RATE,
                 "eval_max_rows": _EVAL_ROWS,
             },
         )
@@ -151,6 +153,7 @@ class Demo:
             "champion": f"{self.model}@champion",
             "run_name": run,
             "max_steps": _BAD_STEPS,
+            "learning_rate": _LEARNING_RATE,
             "eval_max_rows": _EVAL_ROWS // 2,
             "override_by": "demo",
             "override_reason": "shows that the rollout catches what a person lets past the gate",

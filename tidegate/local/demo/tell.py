@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,9 @@ def tell(
         return found
     finally:
         if not finished or not (keep or ran_before):
+            # An impatient second Ctrl-C must not leave half of the platform running.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
             console.print()
             platform.down(narrator.moving)
             console.print("the platform is stopped; its state stays", highlight=False)
