@@ -23,7 +23,7 @@ _CLIENT_FAULTS = frozenset({400, 413, 422})
 _TEMPORARY = frozenset({429, 500, 502, 503, 504})
 
 
-class EngineFailure(Exception):  # noqa: N818 - a result that callers weigh, not an error of ours
+class EngineFailure(Exception):
     """An engine did not answer, or not with an answer.
 
     Attributes:

@@ -33,7 +33,7 @@ class MlflowError(Exception):
         self.message = message
 
 
-class _Again(Exception):  # noqa: N818  not an error: a reason to try once more
+class _Again(Exception):
     """The server is down, busy or locked."""
 
 

@@ -28,7 +28,8 @@ _REPLAY_TEST_ROWS_PER_LABEL = 6
 _NEW_TEST_FRACTION = 0.3
 """Of the new rows: they are few, and the gate must see enough of what changed."""
 _MIN_NEW_ROWS = 60
-_STEPS = 30
+_STEPS = 16
+_LEARNING_RATE = 2e-3
 
 
 def find_request(settings: Settings, key: str) -> RetrainRequest:
@@ -83,6 +84,7 @@ def retrain_arguments(
         "parent_version": champion.version,
         "rank": champion.adapter.rank,
         "max_steps": _STEPS,
+        "learning_rate": _LEARNING_RATE,
         "trigger": request.key,
         "run_name": name,
         "seed": seed,

@@ -36,9 +36,9 @@ _RETRAIN_SECONDS = 600.0
 _ROLLOUT_SECONDS = 420.0
 _SLOW_PER_SECOND = 1.0
 """Traffic during a training: it shows that serving goes on, and leaves the two cores to the training."""
-_BASE_STEPS = 30
+_BASE_STEPS = 18
 _LEARNING_RATE = 2e-3
-_BAD_STEPS = 12
+_BAD_STEPS = 8
 _EVAL_ROWS = 120
 _ACTOR = "demo"
 
