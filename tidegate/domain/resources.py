@@ -7,12 +7,12 @@ strings), durations as integer seconds.
 from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 from pydantic.alias_generators import to_camel
 
-API_VERSION = "tidegate.dev/v1alpha1"
+API_VERSION: Final = "tidegate.dev/v1alpha1"
 _NAME = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 
 

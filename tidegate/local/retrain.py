@@ -30,6 +30,7 @@ _NEW_TEST_FRACTION = 0.3
 _MIN_NEW_ROWS = 60
 _STEPS = 16
 _LEARNING_RATE = 2e-3
+_EVAL_ROWS = 100
 
 
 def find_request(settings: Settings, key: str) -> RetrainRequest:
@@ -84,6 +85,7 @@ def retrain_arguments(
         "parent_version": champion.version,
         "rank": champion.adapter.rank,
         "max_steps": _STEPS,
+        "eval_max_rows": _EVAL_ROWS,
         "learning_rate": _LEARNING_RATE,
         "trigger": request.key,
         "run_name": name,

@@ -39,7 +39,7 @@ _SLOW_PER_SECOND = 1.0
 _BASE_STEPS = 18
 _LEARNING_RATE = 2e-3
 _BAD_STEPS = 8
-_EVAL_ROWS = 120
+_EVAL_ROWS = 80
 _ACTOR = "demo"
 
 
@@ -154,7 +154,7 @@ class Demo:
             "run_name": run,
             "max_steps": _BAD_STEPS,
             "learning_rate": _LEARNING_RATE,
-            "eval_max_rows": _EVAL_ROWS // 2,
+            "eval_max_rows": _EVAL_ROWS - 20,
             "override_by": "demo",
             "override_reason": "shows that the rollout catches what a person lets past the gate",
         }
