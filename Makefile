@@ -23,9 +23,8 @@ help: ## Show this help
 demo: setup ## Run the whole loop on this machine (ARGS="--data FILE --keep" and so on)
 	@$(BIN)/tidegate demo $(ARGS)
 
-test: check ## Run all checks and tests (PYTEST_ARGS="-k name" to choose)
-	@$(BIN)/coverage erase
-	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(PYTEST_ARGS)
+test: check ## Run all checks and tests (PYTEST_ARGS="-k name" to choose; TIDEGATE_LOOP=1 adds the whole loop)
+	@hack/run-tests.sh $(PYTEST_ARGS)
 
 check: setup ## Format, lint, types, layers, generated files
 	@$(BIN)/ruff format --check -q .

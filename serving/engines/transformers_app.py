@@ -41,7 +41,7 @@ class EngineArgs(BaseModel):
         base_model_id: model id of the bare base in the API.
         max_queue: requests that may wait for a place in the batch; more are answered 503.
         cache: folder for converted and downloaded models; default: the user's cache folder.
-        threads: CPU threads of the arithmetic; default: all cores.
+        threads: CPU threads of the arithmetic; default: all cores but one, which Serve's proxy and the gateway need.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -136,4 +136,4 @@ def _use_threads(threads: int | None) -> None:
     """Ray limits a worker to the cores it asked for (OMP_NUM_THREADS); an engine is told its own number."""
     import torch  # noqa: PLC0415  after the environment is read
 
-    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+    torch.set_num_threads(threads or max(1, len(os.sched_getaffinity(0)) - 1))

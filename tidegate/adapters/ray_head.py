@@ -92,8 +92,9 @@ def ray_head_command(settings: Settings, ports: RayPorts) -> tuple[list[str], di
         "AUTOSCALER_METRIC_PORT": str(ports.autoscaler_metrics),
         # Ray would run all its workers at 15, the engines among them; only the pools' workers yield to serving.
         "RAY_worker_niceness": "0",
-        # Engine, training and gateway share the cores: a thread that waits must not spin on one.
-        "OMP_WAIT_POLICY": "PASSIVE",
+        # Engine, training and gateway share the cores: a thread that waits spins for microseconds, not milliseconds;
+        # one that never spins pays a wake-up for every small operation.
+        "GOMP_SPINCOUNT": "20000",
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }

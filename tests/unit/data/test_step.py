@@ -37,7 +37,7 @@ def test_job_is_submitted_followed_and_answered(capsys: pytest.CaptureFixture[st
     compute = RecordingCompute()
     assert _step.run_job("m:f", {"a": 1}, "data", "run/prepare", compute) == {"key": "run/prepare"}
     assert compute.jobs == [JobSpec(key="run/prepare", entrypoint="m:f", payload={"a": 1}, pool="data")]
-    assert capsys.readouterr().out == "working on run/prepare\n"
+    assert capsys.readouterr().out == "» working on run/prepare\n"
 
 
 def test_failure_is_one_line_that_the_runner_reads_and_no_traceback(

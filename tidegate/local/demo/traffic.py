@@ -66,7 +66,7 @@ class TrafficDriver:
         model: str,
         *,
         label_key: str,
-        concurrency: int = 8,
+        concurrency: int = 12,
         label_delay: float = 1.0,
     ) -> None:
         self._url = gateway_url

@@ -39,6 +39,7 @@ class Watcher:
         self._alive = alive
         self._seen = self._ledger.anchor().seq
         self._since = clock.now()
+        self._last = ""
 
     def status(self) -> Status:
         """The deployment's status; empty before the controller has looked at it."""
@@ -55,7 +56,8 @@ class Watcher:
             if entry.seq <= self._seen:
                 continue
             self._seen = entry.seq
-            if entry.kind in _TOLD and (text := _sentence(entry)):
+            if entry.kind in _TOLD and (text := _sentence(entry)) and text != self._last:
+                self._last = text  # a decision and the transition that it causes say the same
                 self._narrator.decided(text)
 
     def wait(self, what: str, done: Callable[[Status], bool], seconds: float) -> Status:

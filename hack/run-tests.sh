@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Runs the tests in groups, a process each: Ray, MLflow and Feast keep global state, and Ray reads its token but once.
+# All groups run; the exit code says whether every one passed. Arguments go to each pytest.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+python=.venv/bin/python
+groups=("tests/unit -m not\ integration" "tests/unit -m integration")
+for area in tests/integration/*/; do
+  compgen -G "${area}test_*.py" > /dev/null && groups+=("$area")
+done
+[ "${TIDEGATE_LOOP:-}" = "1" ] && groups+=("tests/e2e")
+
+$python -m coverage erase
+failed=()
+for group in "${groups[@]}"; do
+  eval "arguments=($group)"
+  echo "== ${arguments[*]}"
+  started=$SECONDS
+  $python -m pytest "${arguments[@]}" -q --cov --cov-append --cov-report= "$@" || failed+=("${arguments[*]}")
+  echo "== ${arguments[*]}: $((SECONDS - started)) s"
+done
+$python -m coverage report --skip-covered --sort=cover | tail -n 25
+if [ "${#failed[@]}" -gt 0 ]; then
+  printf 'failed: %s\n' "${failed[@]}" >&2
+  exit 1
+fi
+echo "all ${#groups[@]} groups of tests passed in $SECONDS s"
