@@ -16,7 +16,7 @@ for group in "${groups[@]}"; do
   eval "arguments=($group)"
   echo "== ${arguments[*]}"
   started=$SECONDS
-  $python -m pytest "${arguments[@]}" -q --cov --cov-append --cov-report= "$@" || failed+=("${arguments[*]}")
+  $python -m pytest "${arguments[@]}" -q --no-header --cov --cov-append --cov-report= "$@" || failed+=("${arguments[*]}")
   echo "== ${arguments[*]}: $((SECONDS - started)) s"
 done
 $python -m coverage report --skip-covered --sort=cover | tail -n 25
