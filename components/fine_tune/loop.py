@@ -26,6 +26,8 @@ from tidegate.errors import TidegateError
 from tidegate.settings import load_settings
 
 Report = Callable[[str, Mapping[str, float]], None]
+_NO_BETTER_THAN_GUESSING = 0.99
+"""Share of ln(vocabulary), the loss in nats of guessing evenly."""
 
 
 class LoopSpec(Contract):
@@ -81,15 +83,18 @@ def _train(spec: LoopSpec, rank: int, world: int, report: Report) -> TrainingRes
     )
     stepper = Stepper(model, tokenizer.pad_token_id or tokenizer.eos_token_id)
     process = psutil.Process()
+    guessing = _NO_BETTER_THAN_GUESSING * math.log(len(tokenizer))
     losses: list[float] = []
     total, peak = 0, process.memory_info().rss
     started = time.perf_counter()
     for step, batch in enumerate(plan):
         rate = learning_rate(step, hyper.max_steps, hyper.learning_rate, hyper.warmup_fraction)
         loss, tokens = stepper.step([rows[row] for row in batch[rank::world]], rate)
-        if not math.isfinite(loss):
+        # A model that learns is never as bad as one that guesses evenly over the vocabulary: weights that have blown
+        # up end there with a loss that is finite.
+        if not math.isfinite(loss) or loss > guessing:
             raise TidegateError(
-                f"the loss of step {step + 1} is {loss} at learning rate {rate:g}",
+                f"the training has diverged: the loss of step {step + 1} is {loss:.3g} at learning rate {rate:g}",
                 next_step="Lower learning_rate; nothing was saved.",
             )
         losses.append(loss)
