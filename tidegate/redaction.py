@@ -139,6 +139,9 @@ def _is_phone(candidate: str) -> bool:
     number = f"+{candidate[2:]}" if candidate.startswith("00") else candidate
     region = DEFAULT_REGION if number.lstrip("(").startswith("0") else "US"
     try:
-        return bool(phonenumbers.is_valid_number(phonenumbers.parse(number, region)))
+        parsed = phonenumbers.parse(number, region)
+        # Who writes a country code means a phone number, whether or not its block has been given out yet.
+        check = phonenumbers.is_possible_number if candidate.startswith("+") else phonenumbers.is_valid_number
+        return bool(check(parsed))
     except phonenumbers.NumberParseException:
         return False
