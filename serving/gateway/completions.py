@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from serving.gateway.auth import Principal, authorize
 from serving.gateway.body import read_json
-from serving.gateway.dispatch import dispatch
+from serving.gateway.dispatch import Call, Dispatched, T, dispatch
 from serving.gateway.features import render
 from serving.gateway.identity import header_user
 from serving.gateway.openai_errors import ApiError, model_not_found, overloaded, unavailable
@@ -94,18 +94,22 @@ class Completions:
             features=await self._parts.features.get(customer, table),
         )
 
+    async def _dispatched(self, turn: Turn, call: Call[T]) -> Dispatched[T]:
+        """What came of asking the engines; a shutdown in between is said as what it is."""
+        try:
+            async with self._parts.drain.limit(turn.deadline + 1.0):
+                return await dispatch(turn.table, turn.arm, call, turn.deadline)
+        except TimeoutError:
+            self._parts.mirroring.release(turn)
+            raise unavailable(_SHUTTING_DOWN, code="shutting_down") from None
+
     async def _whole(self, turn: Turn, *, mirrored: bool) -> Response:
         async def call(arm: Arm, limit: float) -> Answer:
             return await self._parts.engine.complete(
                 arm, self._messages(turn, arm), turn.ask, request_id=turn.request_id, limit_seconds=limit
             )
 
-        try:
-            async with self._parts.drain.limit(turn.deadline + 1.0):
-                result = await dispatch(turn.table, turn.arm, call, turn.deadline)
-        except TimeoutError:
-            self._parts.mirroring.release(turn)
-            raise unavailable(_SHUTTING_DOWN, code="shutting_down") from None
+        result = await self._dispatched(turn, call)
         if result.value is None:
             raise self._failed(turn, result, mirrored=mirrored)
         answer = result.value
@@ -126,12 +130,7 @@ class Completions:
                 arm, self._messages(turn, arm), turn.ask, request_id=turn.request_id, limit_seconds=limit
             )
 
-        try:
-            async with self._parts.drain.limit(turn.deadline + 1.0):
-                result = await dispatch(turn.table, turn.arm, call, turn.deadline)
-        except TimeoutError:
-            self._parts.mirroring.release(turn)
-            raise unavailable(_SHUTTING_DOWN, code="shutting_down") from None
+        result = await self._dispatched(turn, call)
         if result.value is None:
             raise self._failed(turn, result, mirrored=mirrored)
         result.value.extend(turn.deadline)
