@@ -28,7 +28,7 @@ _REPLAY_TEST_ROWS_PER_LABEL = 6
 _NEW_TEST_FRACTION = 0.3
 """Of the new rows: they are few, and the gate must see enough of what changed."""
 _MIN_NEW_ROWS = 60
-_STEPS = 16
+_STEPS = 36
 _LEARNING_RATE = 2e-3
 _EVAL_ROWS = 100
 

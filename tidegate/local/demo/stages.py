@@ -30,14 +30,14 @@ from tidegate.settings import Settings
 from tidegate.store.resources import ResourceStore
 
 _CALM_REQUESTS = 120
-_CHANGED_REQUESTS = 200
+_CHANGED_REQUESTS = 280
 _SERVE_SECONDS = 180.0
 _RETRAIN_SECONDS = 600.0
 _ROLLOUT_SECONDS = 420.0
 _SLOW_PER_SECOND = 1.0
 """Traffic during a training: it shows that serving goes on, and leaves the two cores to the training."""
-_BASE_STEPS = 18
-_LEARNING_RATE = 2e-3
+_BASE_STEPS = 40
+_LEARNING_RATE = 3e-3
 _BAD_STEPS = 8
 _EVAL_ROWS = 80
 _ACTOR = "demo"
