@@ -8,24 +8,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from components._payload import parse_payload
-from components.evaluate.inputs import adapter_folder, resolve_base
+from components.evaluate.inputs import resolve_base
 from components.fine_tune.distribute import run_training
 from components.fine_tune.loop import LoopSpec
 from components.fine_tune.spec import FineTuneResult, FineTuneSpec
+from components.fine_tune.start import Start, find_start, same_base
 from components.fine_tune.summary import markdown
 from tidegate.adapters import storage
 from tidegate.adapters.base_model import ResolvedBase
 from tidegate.adapters.mlflow_live import LiveRun
-from tidegate.adapters.mlflow_registry import MlflowRegistry
 from tidegate.domain.training import TrainingResult
-from tidegate.errors import NotFound, Unavailable
+from tidegate.errors import Unavailable
 from tidegate.ids import digest_json
 from tidegate.ports import Progress
-from tidegate.settings import Settings, load_settings
+from tidegate.settings import load_settings
 
 _HISTORY = "history.json"
 
@@ -40,6 +39,10 @@ def run(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     spec = parse_payload(FineTuneSpec, payload)
     settings = load_settings()
     base = resolve_base(spec.base, settings.cache)
+    start = None
+    if spec.training.start_from is not None:
+        start = find_start(spec.training.start_from, settings)
+        base = same_base(base, start, spec.training.start_from)
     digest = digest_json({"spec": spec.model_dump(mode="json"), "base": base.ref.digest})
     live = LiveRun(
         spec.mlflow_uri or settings.mlflow_uri,
@@ -52,7 +55,7 @@ def run(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     try:
         left = _left_behind(spec.out_uri, digest)
         if left is None:
-            result, history = _train(spec, settings, base, progress, live)
+            result, history = _train(spec, base, start, progress, live)
             storage.write_text(storage.join(spec.out_uri, "training_result.json"), result.model_dump_json(indent=2))
             record = {"digest": digest, "history": history}
             storage.write_text(storage.join(spec.out_uri, _HISTORY), json.dumps(record))
@@ -77,7 +80,7 @@ def run(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
 
 
 def _train(
-    spec: FineTuneSpec, settings: Settings, base: ResolvedBase, progress: Progress, live: LiveRun
+    spec: FineTuneSpec, base: ResolvedBase, start: Start | None, progress: Progress, live: LiveRun
 ) -> tuple[TrainingResult, list[dict[str, float]]]:
     history: list[dict[str, float]] = []
 
@@ -87,36 +90,16 @@ def _train(
             history.append(dict(numbers))
             live.log(_metrics(numbers), int(numbers["step"]))
 
-    start = spec.training.start_from
     loop = LoopSpec(
         training=spec.training,
         base_folder=str(base.folder),
         base_uri=base.ref.uri,
-        start_folder=str(_start_folder(start, settings)) if start else None,
+        start_folder=str(start.folder) if start else None,
         data_uri=spec.data_uri,
         adapter_uri=storage.join(spec.out_uri, "adapter"),
         lines="",
     )
     return run_training(loop, watch), history
-
-
-def _start_folder(start: str, settings: Settings) -> Path:
-    """The folder of the adapter to continue from: an address, 'name/version' or 'name@alias'.
-
-    Raises:
-        NotFound: there is no such adapter, version or alias.
-    """
-    name, at, alias = start.partition("@")
-    if at and "://" not in start and "/" not in name:
-        found = MlflowRegistry(settings.mlflow_uri, cache=settings.cache).by_alias(name, alias)
-        if found is None:
-            raise NotFound(f"no version of {name!r} has the alias {alias!r}", next_step="See 'tidegate models list'.")
-        return storage.local_path(found.adapter.uri, settings.cache)
-    name, slash, version = start.partition("/")
-    if slash and name and version.isdecimal():
-        found = MlflowRegistry(settings.mlflow_uri, cache=settings.cache).get(name, version)
-        return storage.local_path(found.adapter.uri, settings.cache)
-    return storage.local_path(adapter_folder(start), settings.cache)
 
 
 def _left_behind(out_uri: str, digest: str) -> tuple[TrainingResult, list[dict[str, float]]] | None:

@@ -103,7 +103,9 @@ def _tell(
     entries = demo.watcher.facts()
     routing = [e for e in entries if e.kind == "routing.published" and e.subject == name]
     moves = [e for e in entries if e.kind == "rollout.transition" and e.subject == name]
-    picture = draw_timeline(sorted([*routing, *moves], key=lambda e: e.seq), name, folder / "timeline.png")
+    asked = [e for e in entries if e.kind == "retrain.requested" and e.payload.get("deployment") == name]
+    shown = sorted([*routing, *moves, *asked], key=lambda e: e.seq)
+    picture = draw_timeline(shown, name, folder / "timeline.png")
     found = summary.facts(
         story=story.name,
         deployment=name,
