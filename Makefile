@@ -23,7 +23,7 @@ help: ## Show this help
 demo: setup ## Run the whole loop on this machine (ARGS="--data FILE --keep" and so on)
 	@$(BIN)/tidegate demo $(ARGS)
 
-test: check ## Run all checks and tests (PYTEST_ARGS="-k name" to choose; TIDEGATE_LOOP=1 adds the whole loop)
+test: check ## Run all checks and tests (PYTEST_ARGS="-k name" to choose; TIDEGATE_LOOP=0 leaves the whole loop out)
 	@hack/run-tests.sh $(PYTEST_ARGS)
 
 check: setup ## Format, lint, types, layers, generated files

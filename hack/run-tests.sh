@@ -8,7 +8,7 @@ groups=("tests/unit -m not\ integration" "tests/unit -m integration")
 for area in tests/integration/*/; do
   compgen -G "${area}test_*.py" > /dev/null && groups+=("$area")
 done
-[ "${TIDEGATE_LOOP:-}" = "1" ] && groups+=("tests/e2e")
+if [ "${TIDEGATE_LOOP:-1}" = "1" ]; then groups+=("tests/e2e"); else echo "left out: the whole loop (TIDEGATE_LOOP)"; fi
 
 $python -m coverage erase
 failed=()
@@ -16,7 +16,10 @@ for group in "${groups[@]}"; do
   eval "arguments=($group)"
   echo "== ${arguments[*]}"
   started=$SECONDS
-  $python -m pytest "${arguments[@]}" -q --no-header --cov --cov-append --cov-report= "$@" || failed+=("${arguments[*]}")
+  $python -m pytest "${arguments[@]}" -q --no-header --cov --cov-append --cov-report= "$@"
+  code=$?
+  [ $code -eq 5 ] && [ $# -gt 0 ] && code=0 # the arguments chose no test of this group
+  [ $code -eq 0 ] || failed+=("${arguments[*]}")
   echo "== ${arguments[*]}: $((SECONDS - started)) s"
 done
 $python -m coverage report --skip-covered --sort=cover | tail -n 25

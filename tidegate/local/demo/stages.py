@@ -34,7 +34,7 @@ _CHANGED_REQUESTS = 280
 _SERVE_SECONDS = 180.0
 _RETRAIN_SECONDS = 600.0
 _ROLLOUT_SECONDS = 420.0
-_SLOW_PER_SECOND = 1.0
+_SLOW_PER_SECOND = 0.4
 """Traffic during a training: it shows that serving goes on, and leaves the two cores to the training."""
 _BASE_STEPS = 40
 _LEARNING_RATE = 3e-3

@@ -85,7 +85,6 @@ def _tell(
         demo.send_calm()
     with narrator.stage(5, "Drift, alert, retraining"):
         drift = demo.drift()
-        narrator.say(f"drift check: {drift.verdict}. {drift.reason}")
         if drift.verdict != "drift":
             raise TidegateError(
                 f"the traffic changed and the drift check says {drift.verdict}: {drift.reason}",

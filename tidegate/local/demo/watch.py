@@ -1,4 +1,4 @@
-"""Watching the platform decide: new facts of the ledger as lines, and waiting for a deployment's status."""
+"""Watching the platform at work: new facts of the ledger as lines, a deployment's status, a run that others started."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from tidegate.domain.drift import RetrainRequest
 from tidegate.errors import Unavailable
 from tidegate.ledger import Ledger, LedgerEntry
 from tidegate.local.demo.narrator import Narrator
+from tidegate.local.retrain import run_name
 from tidegate.store.resources import ResourceStore
 from tidegate.store.retraining import RetrainStore
+from tidegate.store.runs import RunStore
 
 _POLL_SECONDS = 0.25
 _TOLD = {"rollout.transition", "rollout.decision", "retrain.requested", "retrain.status", "gate.overridden"}
@@ -34,6 +36,7 @@ class Watcher:
         self._ledger = Ledger(db, clock)
         self._resources = ResourceStore(db, clock)
         self._requests = RetrainStore(db, clock)
+        self._runs = RunStore(db, clock)
         self._deployment = deployment
         self._narrator = narrator
         self._alive = alive
@@ -89,11 +92,13 @@ class Watcher:
             Unavailable: none came, it failed, or the time ran out.
         """
         deadline = time.monotonic() + seconds
+        told: set[str] = set()
         while time.monotonic() < deadline:
             self.tell()
             self._alive()
             found = [request for request in self._requests.list() if request.model == model]
             newest = max(found, key=lambda request: request.created_at) if found else None
+            at_work = self._tell_run(run_name(newest), told) if newest is not None else ""
             if newest is not None and newest.status == "succeeded":
                 return newest
             if newest is not None and newest.status in {"failed", "suppressed"}:
@@ -101,11 +106,23 @@ class Watcher:
                     f"retraining {newest.key} is {newest.status}: {newest.status_reason}",
                     next_step="See `tidegate alerts list` and the run's log.",
                 )
-            self._narrator.moving(f"retraining is {newest.status if newest else 'not requested yet'}")
+            state = f"retraining is {newest.status if newest else 'not requested yet'}"
+            self._narrator.moving(f"{state}: {at_work}" if at_work else state)
             time.sleep(_POLL_SECONDS)
         raise Unavailable(
             f"no retraining of {model} ended within {seconds:g} s", next_step="See `tidegate alerts list`."
         )
+
+    def _tell_run(self, run: str, told: set[str]) -> str:
+        """Says the stages of a run that have ended and were not `told` yet; returns the one that is at work."""
+        found = self._runs.get(run)
+        stages = found.stages if found is not None else ()
+        for stage in stages:
+            if stage.status != "running" and stage.name not in told:
+                told.add(stage.name)
+                self._narrator.part(stage.name, stage.seconds)
+                self._narrator.say(f"retraining: {stage.name} {stage.status} ({stage.seconds:.0f} s)")
+        return next((stage.name for stage in stages if stage.status == "running"), "")
 
 
 def _sentence(entry: LedgerEntry) -> str:
