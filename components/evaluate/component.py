@@ -17,7 +17,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - the parameters are the form that the K
     champion: str = "",
     gate: dict = {},  # type: ignore[type-arg]  # noqa: B006 - KFP wants a plain default
     max_rows: int = 160,
-    max_answer_tokens: int = 16,
+    max_answer_tokens: int = 0,
     seed: int = 0,
     override_by: str = "",
     override_reason: str = "",
@@ -36,7 +36,8 @@ def evaluate(  # noqa: PLR0913, PLR0917 - the parameters are the form that the K
         champion: version to compare with, name/version or name@alias; empty, or an alias not set yet, means none.
         gate: {"checks": [{"check": "min_value", "metric": "exact_match", "limit": 0.6}, …]}; empty takes the default.
         max_rows: test rows above this are sampled, stratified by label.
-        max_answer_tokens: longest answer in tokens.
+        max_answer_tokens: longest answer in tokens, in the evaluation and when the version serves; 0 is as long as the
+            longest label.
         seed: of sampling and bootstrap.
         override_by: who lets the adapter pass a failed gate; recorded in report, ledger and model card.
         override_reason: why; needed with override_by.
@@ -51,7 +52,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - the parameters are the form that the K
         "data_uri": featured.uri,
         "adapter_uri": adapter.uri,
         "base": base_model,
-        "generation": {"max_tokens": max_answer_tokens},
+        "generation": {"max_tokens": max_answer_tokens} if max_answer_tokens else None,
         "champion": champion or None,
         **({"gate": gate} if gate else {}),
         "override": {"by": override_by, "reason": override_reason} if override_by else None,

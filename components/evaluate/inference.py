@@ -82,6 +82,11 @@ def ask(
     return Asked(answers, seconds)
 
 
+def for_labels(labels: Sequence[str], generator: AdapterGenerator) -> GenerationDefaults:
+    """Greedy, with room for the longest of the labels and its end: whatever is longer is no valid answer."""
+    return GenerationDefaults(max_tokens=max(generator.answer_tokens(label) for label in labels))
+
+
 def base_key(base_digest: str, conversations: Sequence[Sequence[Message]], generation: GenerationDefaults) -> str:
     """The digest of everything that an untuned answer depends on: base, rendered prompts, generation."""
     return digest_json(

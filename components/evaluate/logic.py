@@ -17,7 +17,7 @@ import pandas as pd
 
 from components._payload import parse_payload
 from components.evaluate.gate import judge
-from components.evaluate.inference import Asked, ask, base_key, keep_answers, load_answers, prompts
+from components.evaluate.inference import Asked, ask, base_key, for_labels, keep_answers, load_answers, prompts
 from components.evaluate.inputs import adapter_folder, resolve_base
 from components.evaluate.metrics import Answers, compare, confusion, label_slices, measure
 from components.evaluate.report import to_html, to_markdown
@@ -34,7 +34,7 @@ from tidegate.domain.version import ModelVersion
 from tidegate.errors import ContractBroken, GateFailed, InvalidInput
 from tidegate.ids import digest_bytes
 from tidegate.ports import Progress
-from tidegate.prompt import PromptTemplate
+from tidegate.prompt import GenerationDefaults, PromptTemplate
 from tidegate.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class _TestSet:
 
 @dataclass(frozen=True)
 class _Models:
+    generator: AdapterGenerator
     adapter: Path
     base: ResolvedBase
     champion: ModelVersion | None
@@ -75,7 +76,10 @@ def evaluate(spec: EvaluateSpec, settings: Settings, clock: Clock, progress: Pro
     base_model = resolve_base(spec.base, settings.cache)
     champion = _champion(spec, settings)
     progress(f"evaluating {len(test.rows)} rows of {test.rows['label'].nunique()} labels", {"rows": len(test.rows)})
-    candidate, base, best = _ask_all(spec, settings, _Models(adapter, base_model, champion), test, progress)
+    generator = _generator(base_model.folder, spec)
+    generation = spec.generation or for_labels(test.template.labels, generator)
+    models = _Models(generator, adapter, base_model, champion)
+    candidate, base, best = _ask_all(spec, settings, models, test, generation, progress)
 
     answers = _answers(test, candidate, spec.seed)
     comparisons = [compare(answers, _answers(test, base, spec.seed), name="base")]
@@ -89,6 +93,7 @@ def evaluate(spec: EvaluateSpec, settings: Settings, clock: Clock, progress: Pro
     report = EvalReport(
         candidate=adapter_digest(adapter),
         data_digest=test.digest,
+        generation=generation,
         metrics=metrics,
         slices=slices,
         comparisons=tuple(comparisons),
@@ -147,11 +152,15 @@ def _champion(spec: EvaluateSpec, settings: Settings) -> ModelVersion | None:
 
 
 def _ask_all(
-    spec: EvaluateSpec, settings: Settings, models: _Models, test: _TestSet, progress: Progress
+    spec: EvaluateSpec,
+    settings: Settings,
+    models: _Models,
+    test: _TestSet,
+    generation: GenerationDefaults,
+    progress: Progress,
 ) -> tuple[Asked, Asked, Asked | None]:
     """Answers of the candidate, of the untuned base (kept ones where there are) and of the champion."""
-    champion, base_digest = models.champion, models.base.ref.digest
-    generator = _generator(models.base.folder, spec)
+    generator, champion, base_digest = models.generator, models.champion, models.base.ref.digest
     generator.load(CANDIDATE, models.adapter)
     conversations = prompts(test.rows, test.template)
 
@@ -160,7 +169,7 @@ def _ask_all(
         return lambda done: progress(f"{who}: {done} of {of} answers", {"done": done, "of": of})
 
     candidate = ask(
-        generator, CANDIDATE, conversations, spec.generation, batch_size=spec.batch_size, report=told("candidate")
+        generator, CANDIDATE, conversations, generation, batch_size=spec.batch_size, report=told("candidate")
     )
     best = None
     if champion is not None:
@@ -176,12 +185,12 @@ def _ask_all(
             batch_size=spec.batch_size,
             report=told(f"champion {champion.key}"),
         )
-    key = base_key(base_digest, conversations, spec.generation)
+    key = base_key(base_digest, conversations, generation)
     kept = load_answers(settings.cache, key)
     if kept is not None and len(kept) == len(conversations):
         progress("base: answers taken from the cache", {"done": len(kept), "of": len(kept)})
         return candidate, Asked(kept, [0.0] * len(kept)), best
-    base = ask(generator, None, conversations, spec.generation, batch_size=spec.batch_size, report=told("base"))
+    base = ask(generator, None, conversations, generation, batch_size=spec.batch_size, report=told("base"))
     keep_answers(settings.cache, key, base.answers)
     return candidate, base, best
 

@@ -24,7 +24,9 @@ class EvaluateSpec(Contract):
     data_uri: str = Field(description="folder that the features step wrote: test.parquet, prompt.json, manifest.json")
     adapter_uri: str = Field(description="folder of the fine-tune step, or of an adapter itself")
     base: BaseModelRef | str = Field(description="with its digest; or an address alone, whose digest is then taken")
-    generation: GenerationDefaults = GenerationDefaults()
+    generation: GenerationDefaults | None = Field(
+        default=None, description="None: greedy, and room for the longest label of the prompt template"
+    )
     champion: str | None = Field(
         default=None,
         description="version to compare with, 'name/version'; or 'name@alias', where a missing alias means none",

@@ -15,7 +15,6 @@ def register(  # noqa: PLR0913, PLR0917 - the parameters are the form that the K
     model_name: str,
     base_model: str,
     alias: str = "challenger",
-    max_answer_tokens: int = 16,
     hyperparameters: dict = {},  # type: ignore[type-arg]  # noqa: B006 - KFP wants a plain default
     trigger: str = "",
     parent_version: str = "",
@@ -32,7 +31,6 @@ def register(  # noqa: PLR0913, PLR0917 - the parameters are the form that the K
         model_name: registered model, for example banking-intent.
         base_model: address of the base model that the adapter was trained on.
         alias: alias that nominates the version for a rollout; empty sets none.
-        max_answer_tokens: longest answer in tokens, as evaluated.
         hyperparameters: of the training, recorded with the version.
         trigger: key of the retraining request, when an alert caused the run.
         parent_version: version whose adapter the training continued.
@@ -50,7 +48,6 @@ def register(  # noqa: PLR0913, PLR0917 - the parameters are the form that the K
         "evaluation_uri": evaluation.uri,
         "adapter_uri": adapter.uri,
         "base": base_model,
-        "generation": {"max_tokens": max_answer_tokens},
         "hyperparameters": hyperparameters,
         "pipeline_run": key.rsplit("/", 1)[0],
         "trigger": trigger or None,

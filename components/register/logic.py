@@ -194,7 +194,7 @@ def _version(spec: RegisterSpec, inputs: _Inputs, pending: PendingModel, base_ur
             size_bytes=(inputs.adapter / "adapter_model.safetensors").stat().st_size,
         ),
         prompt=inputs.template,
-        generation=spec.generation,
+        generation=inputs.report.generation,
         tokenizer_digest=tokenizer_digest(inputs.base.folder),
         report=inputs.report,
         attestation=inputs.attestation,
@@ -256,8 +256,8 @@ def _params(spec: RegisterSpec, inputs: _Inputs) -> dict[str, Any]:
         "adapter_digest": inputs.report.candidate,
         "data_digest": inputs.manifest.content_digest,
         "system_prompt": inputs.template.system,
-        "max_tokens": spec.generation.max_tokens,
-        "temperature": spec.generation.temperature,
+        "max_tokens": inputs.report.generation.max_tokens,
+        "temperature": inputs.report.generation.temperature,
         **spec.hyperparameters,
     }
 

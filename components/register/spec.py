@@ -7,7 +7,6 @@ from pydantic import Field
 from tidegate.domain.base import Contract
 from tidegate.domain.training import BaseModelRef, TrainingResult
 from tidegate.domain.version import ModelVersion
-from tidegate.prompt import GenerationDefaults
 
 
 class RegisterSpec(Contract):
@@ -21,7 +20,6 @@ class RegisterSpec(Contract):
     evaluation_uri: str = Field(description="folder of the evaluate step")
     adapter_uri: str = Field(description="folder of the fine-tune step, or of an adapter itself")
     base: BaseModelRef | str = Field(description="with its digest; or an address alone, whose digest is then taken")
-    generation: GenerationDefaults = GenerationDefaults()
     training: TrainingResult | None = Field(
         default=None, description="if unset, training_result.json of the fine-tune step's folder, when there is one"
     )

@@ -16,7 +16,7 @@ from serving.engines.requests import ContextLengthExceeded, Delta, FinishReason,
 from serving.engines.text import TextStream
 from tidegate.domain.example import Message
 from tidegate.errors import Conflict, InvalidInput, NotFound
-from tidegate.tokens import encode_prompt
+from tidegate.tokens import encode_answer, encode_prompt
 
 if TYPE_CHECKING:
     import torch
@@ -184,6 +184,10 @@ class AdapterGenerator:
         if not tokens:
             raise InvalidInput("the prompt is empty", next_step="Give at least one character.")
         return tokens
+
+    def answer_tokens(self, answer: str) -> int:
+        """Tokens that an answer takes, with its end."""
+        return len(encode_answer(self._tokenizer, answer))
 
     @property
     def busy(self) -> bool:

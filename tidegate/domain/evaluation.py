@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from tidegate.domain.base import Contract, Digest, Interval, UtcTime
+from tidegate.prompt import GenerationDefaults
 
 
 class Metric(Contract):
@@ -73,6 +74,9 @@ class EvalReport(Contract):
     schema_version: Literal[1] = 1
     candidate: str = Field(description="adapter digest")
     data_digest: Digest = Field(description="content digest of the test split")
+    generation: GenerationDefaults = Field(
+        default=GenerationDefaults(), description="what the answers were made with; a version is served with the same"
+    )
     metrics: tuple[Metric, ...]
     slices: tuple[SliceMetric, ...] = ()
     comparisons: tuple[PairedComparison, ...] = ()

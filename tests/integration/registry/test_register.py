@@ -74,7 +74,6 @@ def _spec(world: World, adapter: int, evaluation: str, key: str) -> RegisterSpec
             "evaluation_uri": str(world.root / evaluation),
             "adapter_uri": str(world.adapters[adapter]),
             "base": world.base,
-            "generation": {"max_tokens": 4},
             "pipeline_run": key,
         }
     )
