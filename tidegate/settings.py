@@ -63,7 +63,7 @@ class Limits(_Group):
 
     max_body_bytes: PositiveInt = Field(default=1 << 20, description="largest request body (bytes)")
     timeout_seconds: PositiveFloat = Field(default=60.0, description="longest wait for an engine's answer (s)")
-    max_concurrency: PositiveInt = Field(default=64, description="requests in flight per gateway; more answer 429")
+    max_concurrency: PositiveInt = Field(default=64, description="requests in flight per gateway; more answer 503")
 
 
 class InferenceLogSettings(_Group):

@@ -271,14 +271,13 @@ def _record_override(settings: Settings, clock: Clock, report: EvalReport, overr
     from tidegate.db import Database  # noqa: PLC0415  sqlalchemy takes half a second
     from tidegate.ledger import Ledger  # noqa: PLC0415
 
-    Ledger(Database.open(settings.database_url, migrate=True), clock).append(
-        "gate.overridden",
-        report.candidate,
-        {
-            "by": override.by,
-            "reason": override.reason,
-            "failed": list(report.gate.reasons),
-            "data_digest": report.data_digest,
-        },
-        actor=override.by,
-    )
+    ledger = Ledger(Database.open(settings.database_url, migrate=True), clock)
+    payload = {
+        "by": override.by,
+        "reason": override.reason,
+        "failed": list(report.gate.reasons),
+        "data_digest": report.data_digest,
+    }
+    told = ledger.entries(kind="gate.overridden", subject=report.candidate)
+    if not any(entry.payload == payload for entry in told):  # a step that runs again overrides nothing anew
+        ledger.append("gate.overridden", report.candidate, payload, actor=override.by)

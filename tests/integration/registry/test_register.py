@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoTokenizer
 
 from components.evaluate.gate import BeatsBase, GateSpec, MinRows, NotWorse
 from components.evaluate.logic import evaluate
@@ -31,6 +32,7 @@ from tidegate.db import Database
 from tidegate.domain.evaluation import Attestation
 from tidegate.errors import Conflict, GateFailed, NotFound
 from tidegate.ledger import Ledger
+from tidegate.prompt import GenerationDefaults, PromptTemplate
 
 pytestmark = pytest.mark.integration
 NAME = "banking-intent"
@@ -110,6 +112,14 @@ def test_report_is_attested_and_compares_with_the_base_on_the_same_rows(
     assert sum(map(sum, evaluated.confusion.matrix)) == 6
 
 
+def test_answers_have_room_for_the_longest_label(world: World) -> None:
+    result = _evaluate(world, 0, "by-labels", generation=None)
+    template = PromptTemplate.model_validate_json((world.data / "prompt.json").read_text())
+    tokenizer = AutoTokenizer.from_pretrained(world.base.uri)
+    longest = max(len(tokenizer(label)["input_ids"]) for label in template.labels)
+    assert result.report.generation.max_tokens == longest + 1  # and its end
+
+
 def test_failed_gate_ends_the_step_and_leaves_the_report(world: World, evaluated: EvaluateResult) -> None:
     heard = Heard()
     with pytest.raises(GateFailed, match="differs from base"):
@@ -127,6 +137,7 @@ def test_failed_gate_ends_the_step_and_leaves_the_report(world: World, evaluated
 def test_version_carries_what_it_is_made_of(world: World, registered: RegisterResult, registry: MlflowRegistry) -> None:
     version = registry.get(NAME, registered.version.version)
     assert version == registered.version
+    assert version.generation == version.report.generation == GenerationDefaults(max_tokens=4)
     assert Path(version.adapter.uri, "adapter_model.safetensors").is_file()
     assert version.lineage.data_digest == json.loads((world.data / "manifest.json").read_text())["content_digest"]
     assert Path(version.reference_uri).is_file()
@@ -179,6 +190,8 @@ def test_second_version_is_compared_with_the_champion_and_overridden_openly(
 ) -> None:
     registry.set_alias(NAME, "champion", registered.version.version)
     override = Override(by="ada", reason="a drill")
+    _evaluate(world, 1, "evaluation-2", gate=STRICT, champion=f"{NAME}@champion", override=override)
+    # The step runs again, as after a lost pod: the override stays one fact.
     result = _evaluate(world, 1, "evaluation-2", gate=STRICT, champion=f"{NAME}@champion", override=override)
     assert [item.baseline for item in result.report.comparisons] == ["base", registered.version.key]
     entries = _ledger(world).entries(kind="gate.overridden", subject=result.report.candidate)
