@@ -82,10 +82,9 @@ def _keep(
     times: tuple[datetime, datetime],
     rows: tuple[int, int],
 ) -> DriftReport:
-    """Writes the report's files; the report itself last, so that a listed report is whole."""
     rendered = evidently_report.render(checked.windows) if checked.windows else None
     report_id = new_id()
-    html_uri, json_uri = reports.write_rendered(settings, report_id, rendered, checked.verdict.reason)
+    html_uri, json_uri = reports.addresses(settings, report_id)
     report = DriftReport(
         id=report_id,
         deployment=spec.deployment,
@@ -102,7 +101,7 @@ def _keep(
         html_uri=html_uri,
         json_uri=json_uri,
     )
-    reports.write_report(settings, report)
+    reports.write(settings, report, rendered)
     return report
 
 

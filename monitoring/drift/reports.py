@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from html import escape
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from monitoring.drift import page
 from monitoring.drift.evidently_report import Rendered
 from tidegate.adapters import storage
 from tidegate.domain.drift import DriftReport
@@ -14,7 +14,6 @@ from tidegate.errors import ContractBroken, NotFound
 from tidegate.settings import Settings
 
 _REPORT = "drift_report.json"
-_PAGE = "<!doctype html><meta charset=utf-8><title>Drift check</title><h1>No comparison</h1><p>{reason}</p>"
 
 
 def folder(settings: Settings) -> Path:
@@ -22,19 +21,19 @@ def folder(settings: Settings) -> Path:
     return settings.home / "drift"
 
 
-def write_rendered(settings: Settings, report_id: str, rendered: Rendered | None, reason: str) -> tuple[str, str]:
-    """Writes the page and Evidently's JSON and returns their addresses; without a comparison, the reason why."""
+def addresses(settings: Settings, report_id: str) -> tuple[str, str]:
+    """Where a report's page and Evidently's JSON lie."""
     base = folder(settings) / report_id
+    return storage.to_uri(base / "report.html"), storage.to_uri(base / "evidently.json")
+
+
+def write(settings: Settings, report: DriftReport, rendered: Rendered | None) -> None:
+    """Writes the files of a report; the report itself last, so that a listed report is whole."""
+    base = folder(settings) / report.id
     base.mkdir(parents=True, exist_ok=True)
-    html = rendered.html if rendered else _PAGE.format(reason=escape(reason)).encode()
-    page, data = storage.to_uri(base / "report.html"), storage.to_uri(base / "evidently.json")
-    storage.write_bytes(page, html)
-    storage.write_bytes(data, rendered.json if rendered else b"{}")
-    return page, data
-
-
-def write_report(settings: Settings, report: DriftReport) -> None:
-    storage.write_text(str(folder(settings) / report.id / _REPORT), report.model_dump_json(indent=1))
+    storage.write_bytes(report.html_uri, page.with_head(rendered.html, report) if rendered else page.alone(report))
+    storage.write_bytes(report.json_uri, rendered.json if rendered else b"{}")
+    storage.write_text(str(base / _REPORT), report.model_dump_json(indent=1))
 
 
 def list_reports(settings: Settings, deployment: str | None = None, limit: int = 50) -> list[DriftReport]:
