@@ -79,7 +79,9 @@ def test_bad_input_gives_no_traceback_in_a_real_process(tmp_path: Path) -> None:
 
 def test_an_interrupt_ends_with_130() -> None:
     code = (
-        "import time\nfrom tidegate.cli import main\n"
+        "import signal, time\nfrom tidegate.cli import main\n"
+        # A shell starts its background jobs, and so perhaps these tests, with the interrupt ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def wait():\n    print('waiting', flush=True)\n    time.sleep(60)\n"
         "import sys\nmodule = type(sys)('tidegate.cli.status')\nmodule.command = wait\n"
         "sys.modules['tidegate.cli.status'] = module\nmain.main(['status'])"
