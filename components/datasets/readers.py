@@ -105,7 +105,7 @@ def require_columns(mapping: ColumnMapping, present: Sequence[str], source: str)
         hint = f"Did you mean {guess!r}? " if guess else ""
         raise InvalidInput(
             f"data file {source!r} has no column {name!r}; it has {', '.join(map(repr, shown)) or 'none'}",
-            next_step=f"{hint}Map the columns to the names that the file has.",
+            next_step=f"{hint}Map the columns to the names that the file has (--text NAME, --label NAME).",
         )
 
 

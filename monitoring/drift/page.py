@@ -39,13 +39,15 @@ def head(report: DriftReport) -> str:
     """What was compared, what was found and, if so, what made it drift."""
     title, colour = _VERDICTS[report.verdict]
     times = f"{report.window_start:%Y-%m-%d %H:%M:%S} to {report.window_end:%Y-%m-%d %H:%M:%S} UTC"
+    what = (
+        f"Deployment <b>{escape(report.deployment)}</b>, version <b>{escape(f'{report.model}/{report.version}')}</b>."
+    )
+    rows = (
+        f"{report.window_rows} requests from {times}, against {report.reference_rows} rows of the version's reference."
+    )
     lines = [
         f'{_STYLE}<section class="tidegate"><h1 style="color: {colour}">{title}</h1>',
-        (
-            f"<p>Deployment <b>{escape(report.deployment)}</b>, version <b>{escape(report.model)}/{escape(report.version)}"
-            f"</b>. {report.window_rows} requests from {times}, against {report.reference_rows} rows of the reference that "
-            f"was registered with the version.</p><p>{escape(report.reason)}</p>"
-        ),
+        f"<p>{what} {rows}</p><p>{escape(report.reason)}</p>",
     ]
     if report.columns:
         cells = "".join(f"<th>{name}</th>" for name in ("column", "test", "p", "limit", "effect", "least effect", ""))

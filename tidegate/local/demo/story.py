@@ -130,12 +130,13 @@ def from_file(seed: int, folder: Path, path: Path, mapping: ColumnMapping) -> St
     Raises:
         NotFound, InvalidInput: see the readers; also fewer than four intents, which leave none to hold back.
     """
-    rows = [row for row in read_rows(path, format_of(path.name), mapping, path.name) if row.text and row.label]
-    rows = [row for row in rows if row.problem is None]
+    found = list(read_rows(path, format_of(path.name), mapping, path.name))
+    rows = [row for row in found if row.problem is None and row.text and row.label]
     names = sorted({str(row.label) for row in rows})
     if len(names) < 4:
         raise InvalidInput(
-            f"{path} has {len(names)} different label(s) in column {mapping.label!r}: {', '.join(names) or 'none'}",
+            f"{path} has {len(names)} different label(s) in column {mapping.label!r}: {', '.join(names) or 'none'}; "
+            f"{len(found) - len(rows)} of {len(found)} rows cannot be read or lack text or label",
             next_step="The demo needs four or more: it holds a quarter of them back for the drift. "
             "To train on this file as it is, use: tidegate run fine-tune --data FILE.",
         )

@@ -58,9 +58,8 @@ def tell(
             # An impatient second Ctrl-C must not leave half of the platform running.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            console.print()
-            platform.down(narrator.moving)
-            console.print("the platform is stopped; its state stays", highlight=False)
+            if platform.down(narrator.moving):
+                console.print("\nthe platform is stopped; its state stays", highlight=False)
 
 
 def _tell(
