@@ -159,7 +159,7 @@ class LocalRunLauncher:
         logs = self._home / "logs" / "runs"
         logs.mkdir(parents=True, exist_ok=True)
         link = logs / f"{run}.log"
-        if not link.is_symlink():
+        with contextlib.suppress(FileExistsError):  # a rerun's, or another launcher was quicker
             link.symlink_to(folder / LOG)
 
     def _reap(self) -> None:
