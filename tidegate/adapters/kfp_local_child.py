@@ -9,20 +9,34 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from tidegate.adapters.kfp_arguments import Parameter, check_arguments
+from tidegate.errors import TidegateError
+from tidegate.wire import error_to_line
+
 
 def main(request_path: str, result_path: str) -> None:
-    """Reads the request, runs the pipeline, writes its outputs."""
+    """Reads the request, runs the pipeline, writes its outputs.
+
+    Raises:
+        InvalidInput: an argument is not one that the pipeline takes.
+    """
     from kfp import local  # noqa: PLC0415 - slow, and only this process needs it
 
     request = json.loads(Path(request_path).read_text())
     module, _, function = request["pipeline"].partition(":")
     pipeline = getattr(importlib.import_module(module), function)
+    check_arguments(pipeline.name, _parameters(pipeline), request["arguments"])
     # The image named in a package is a container's; here the step runs in this environment. kfp.local warns when the
     # image's name does not contain "python", which says nothing about ours.
     warnings.filterwarnings("ignore", message="You may be attemping to run a task", category=RuntimeWarning)
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=request["root"])
     task = pipeline(**request["arguments"])
     Path(result_path).write_text(json.dumps({name: _plain(value) for name, value in task.outputs.items()}))
+
+
+def _parameters(pipeline: Any) -> dict[str, Parameter]:
+    inputs = pipeline.component_spec.inputs or {}
+    return {name: Parameter(type=item.type, required=not item.optional) for name, item in inputs.items()}
 
 
 def _plain(value: Any) -> Any:
@@ -33,4 +47,8 @@ def _plain(value: Any) -> Any:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    try:
+        main(sys.argv[1], sys.argv[2])
+    except TidegateError as error:
+        print(error_to_line(error), flush=True)  # noqa: T201 - the runner reads it
+        sys.exit(1)

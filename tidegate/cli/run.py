@@ -64,10 +64,11 @@ def fine_tune(  # noqa: PLR0913, PLR0917 - the options of one command
         raise NotFound(f"--data {data} does not exist", next_step="Name a file, or the folder of Banking77.")
     by, reason = _override(override_gate)
     run = name or f"fine-tune-{new_id().lower()}"
+    columns = {"text": text, "label": label, "group": group, "event_time": event_time}
     arguments = {
         "data": str(data.absolute()),
         "data_format": "banking77" if data.is_dir() and data_format == "auto" else data_format,
-        "column_mapping": {"text": text, "label": label, "group": group, "event_time": event_time},
+        "column_mapping": {what: name for what, name in columns.items() if name is not None},  # KFP has no null
         "model_name": model,
         "max_steps": steps,
         "start_from": start_from,
