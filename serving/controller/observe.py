@@ -76,6 +76,7 @@ class Observer:
             plan=plan,
             nominated=self._candidate(nomination.version) if nomination.version is not None else None,
             situation=situation,
+            awaited=f"{model.name}@{model.source.alias}" if model.source.alias else "",
             trouble=nomination.trouble or missing,
             engine=view,
             routing_epoch=in_force.epoch if in_force is not None else 0,

@@ -60,7 +60,8 @@ def _idle(draft: Draft, seen: Observation) -> None:
         if seen.trouble is not None:
             draft.say("Degraded", seen.trouble)
         elif state.stable is None:
-            draft.say("NothingNominated", "No version is nominated yet.")
+            waiting = f" Nothing carries {seen.awaited}." if seen.awaited else ""
+            draft.say("NothingNominated", f"No version is nominated yet.{waiting}")
         return
     version = seen.nominated.version.version
     if version == state.stable:

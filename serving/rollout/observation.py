@@ -34,6 +34,7 @@ class Observation:
     Attributes:
         plan: of the ModelDeployment as it is now; a running attempt keeps the one it began with.
         nominated: the version that the source names; None when there is none or the registry does not answer.
+        awaited: the address that nominates, for people: 'banking-intent@challenger'.
         trouble: a sentence when a part does not answer or a resource is bad; decisions then wait.
         routing_epoch: of the routing table that is published.
         acks: fresh gateways and the epoch each has in force.
@@ -43,6 +44,7 @@ class Observation:
 
     plan: RolloutPlan
     nominated: Candidate | None = None
+    awaited: str = ""
     situation: Situation | None = None
     trouble: str | None = None
     engine: EngineView = field(default_factory=EngineView)

@@ -52,7 +52,7 @@ class ProcessBook:
         return self._logs / f"{name}.log"
 
     def running(self, name: str) -> psutil.Process | None:
-        """The live process of a part; a stale record is removed on the way."""
+        """The live process of a part; None when it has none, or when its record is stale."""
         path = self._pids / f"{name}.json"
         try:
             record = json.loads(path.read_text())
@@ -60,11 +60,8 @@ class ProcessBook:
             same = abs(process.create_time() - float(record["started"])) < _START_TIME_TOLERANCE_SECONDS
             if same and process.status() != psutil.STATUS_ZOMBIE:
                 return process
-        except FileNotFoundError:
-            return None
-        except (psutil.NoSuchProcess, psutil.AccessDenied, ValueError, KeyError, TypeError):
+        except (FileNotFoundError, psutil.NoSuchProcess, psutil.AccessDenied, ValueError, KeyError, TypeError):
             pass
-        path.unlink(missing_ok=True)
         return None
 
     def names(self) -> list[str]:
@@ -113,10 +110,13 @@ class ProcessBook:
     def stop(self, names: Iterable[str], seconds: float = _STOP_SECONDS) -> list[str]:
         """Ends parts and all that they started: SIGTERM to each at once, SIGKILL to what is left after `seconds`.
 
+        Stale records of the named parts go too.
+
         Returns:
             The names of those that ran.
         """
-        found = {name: process for name in names if (process := self.running(name)) is not None}
+        wanted = list(names)
+        found = {name: process for name in wanted if (process := self.running(name)) is not None}
         # The families are taken down before anything is ended: children outlive their parent (Ray's workers).
         family = [member for process in found.values() for member in (process, *_children(process))]
         for process in found.values():
@@ -129,7 +129,7 @@ class ProcessBook:
             with contextlib.suppress(psutil.NoSuchProcess):
                 member.kill()
         psutil.wait_procs(rest, timeout=_KILLED_SECONDS)
-        for name in found:
+        for name in wanted:
             (self._pids / f"{name}.json").unlink(missing_ok=True)
         return list(found)
 

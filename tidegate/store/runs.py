@@ -54,13 +54,16 @@ class RunStore:
     def start(self, run: str, pipeline: str, params: dict[str, Any], *, actor: str = "pipelines") -> None:
         """Records a run that begins; repeating it for the same running run changes nothing.
 
+        A run that has failed goes on when it is started again with the same parameters: what it had done is kept.
+
         Raises:
-            Conflict: the id belongs to another pipeline, or to a run that has ended.
+            Conflict: the id belongs to a run of another pipeline or of other parameters, or to one that has succeeded.
         """
+        text = canonical_json(params)
         row = {
             "id": run,
             "pipeline": pipeline,
-            "params": canonical_json(params),
+            "params": text,
             "status": "running",
             "detail": "",
             "started_at": self._clock.now(),
@@ -71,10 +74,18 @@ class RunStore:
                 payload = {"pipeline": pipeline, "params": params}
                 self._ledger.append("run.started", run, payload, actor=actor, conn=conn)
                 return
-            there = conn.execute(sa.select(runs.c.pipeline, runs.c.status).where(runs.c.id == run)).one()
-        if there.pipeline != pipeline or there.status != "running":
+            mine = sa.and_(runs.c.id == run, runs.c.pipeline == pipeline, runs.c.params == text)
+            again = sa.update(runs).where(mine, runs.c.status == "failed")
+            if conn.execute(again.values(status="running", detail="", finished_at=None)).rowcount == 1:
+                repeated = {"pipeline": pipeline, "params": params, "again": True}
+                self._ledger.append("run.started", run, repeated, actor=actor, conn=conn)
+                return
+            there = conn.execute(sa.select(runs).where(runs.c.id == run)).one()
+        if there.pipeline != pipeline or there.params != text or there.status == "succeeded":
+            differs = ", other parameters" if there.pipeline == pipeline and there.params != text else ""
             raise Conflict(
-                f"run {run!r} exists: pipeline {there.pipeline!r}, {there.status}", next_step="Start it under a new id."
+                f"run {run!r} exists: pipeline {there.pipeline!r}, {there.status}{differs}",
+                next_step="Start it under a new name.",
             )
 
     def stage(self, run: str, name: str, seconds: float, status: RunStatus, detail: str = "") -> None:

@@ -322,6 +322,13 @@ def test_the_first_version_without_a_gate_does_not_serve() -> None:
     assert wish(world.state).routing is None
 
 
+def test_waiting_for_a_first_version_says_what_would_nominate_it() -> None:
+    world = World(RolloutState(deployment="d"), nominated=None, awaited="intents@challenger")
+    world.tick()
+    assert (world.state.phase, world.state.reason) == ("Pending", "NothingNominated")
+    assert "intents@challenger" in world.state.message
+
+
 def test_a_preflight_problem_leaves_traffic_alone_and_heals_when_mended() -> None:
     world = World(nominated=Candidate(version("2", rank=64)))
     for _ in range(5):

@@ -50,6 +50,22 @@ def test_an_id_is_not_used_for_two_runs(store: RunStore) -> None:
         store.start("r1", "fine_tune", {})
 
 
+def test_a_failed_run_goes_on_with_the_same_parameters_only(store: RunStore, db: Database, clock: ManualClock) -> None:
+    store.start("r1", "fine_tune", {"seed": 1})
+    store.stage("r1", "prepare", 2.0, "succeeded")
+    store.finish("r1", "failed", "MLflow was down")
+    with pytest.raises(Conflict, match="other parameters"):
+        store.start("r1", "fine_tune", {"seed": 2})
+    store.start("r1", "fine_tune", {"seed": 1})
+    run = store.get("r1")
+    assert run is not None
+    assert (run.status, run.detail, run.finished_at) == ("running", "", None)
+    assert [stage.name for stage in run.stages] == ["prepare"]
+    store.finish("r1", "succeeded")
+    kinds = [entry.kind for entry in Ledger(db, clock).entries(subject="r1")]
+    assert kinds == ["run.started", "run.finished", "run.started", "run.finished"]
+
+
 def test_the_newest_runs_come_first(store: RunStore, clock: ManualClock) -> None:
     for number in range(3):
         store.start(f"r{number}", "fine_tune" if number else "drift_check", {})
