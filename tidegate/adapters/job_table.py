@@ -49,7 +49,7 @@ class JobTable:
     """Runs the jobs of one pool.
 
     Args:
-        preload: modules that are imported before the first job; the import of a training stack takes 10 s and more.
+        preload: modules that are imported while nothing is asked; the import of a training stack takes 10 s and more.
         logs: folder where tracebacks of unexpected errors go, one file a job.
     """
 
@@ -116,6 +116,7 @@ class JobTable:
 
     def _work(self) -> None:
         for module in self._preload:
+            self._run_waiting()  # a job needs a part of the imports at most, and makes those itself
             try:
                 importlib.import_module(module)
             except Exception as error:  # a role without this extra still runs the jobs that do not need it
@@ -125,6 +126,14 @@ class JobTable:
             self._changed.notify_all()
         while True:
             self._run(self._queue.get())
+
+    def _run_waiting(self) -> None:
+        while True:
+            try:
+                job = self._queue.get_nowait()
+            except queue.Empty:
+                return
+            self._run(job)
 
     def _run(self, job: _Job) -> None:
         def progress(message: str, numbers: Mapping[str, float] | None = None) -> None:

@@ -19,7 +19,7 @@ from tidegate.wire import error_from_dict, error_to_dict
 PRELOAD: Mapping[ComputePool, Sequence[str]] = {
     "data": (
         "numpy", "pandas", "pyarrow.parquet", "datasketch", "phonenumbers", "components.prepare.logic", "feast",
-        "components.features.logic", "evidently",
+        "components.features.logic", "evidently", "monitoring.drift.job",
     ),
     "train": (
         "torch", "transformers", "transformers.models.llama.modeling_llama", "peft", "ray.train.torch", "pandas",

@@ -42,6 +42,19 @@ def test_progress_is_told_from_the_beginning_to_whoever_comes_late(table: JobTab
     assert whole["result"]["sum"] == 3
 
 
+def test_a_job_does_not_wait_for_the_rest_of_the_preload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wait = "import time\nfrom pathlib import Path\nwhile not Path({!r}).exists():\n    time.sleep(0.01)\n"
+    for name in ("first", "second"):
+        (tmp_path / f"slow_{name}.py").write_text(wait.format(str(tmp_path / name)))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    table = JobTable(preload=("slow_first", "slow_second"), logs=tmp_path / "jobs", clock=ManualClock())
+    table.submit(job("run/a", "count", to=3))
+    (tmp_path / "first").touch()
+    assert ended(table, "run/a")["state"] == "succeeded"
+    assert not table.status()["warm"]
+    (tmp_path / "second").touch()
+
+
 def test_a_key_is_one_piece_of_work(table: JobTable) -> None:
     for _ in range(3):
         table.submit(job("run/a", "count", to=1, name="once"))

@@ -58,8 +58,10 @@ def tell(
             # An impatient second Ctrl-C must not leave half of the platform running.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            if any(part.state == "running" for part in platform.status()):
+                console.print("\nstopping the platform", highlight=False)
             if platform.down(narrator.moving):
-                console.print("\nthe platform is stopped; its state stays", highlight=False)
+                console.print("the platform is stopped; its state stays", highlight=False)
 
 
 def _tell(
