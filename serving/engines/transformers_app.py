@@ -40,7 +40,7 @@ class EngineArgs(BaseModel):
         base_uri: base model; `base_digest` is what its files must hash to, when given.
         base_model_id: model id of the bare base in the API.
         max_queue: requests that may wait for a place in the batch; more are answered 503.
-        cache: folder for converted and downloaded models; default: the user's cache folder.
+        cache: folder for converted and downloaded models; default: TIDEGATE_CACHE, else the user's cache folder.
         threads: CPU threads of the arithmetic; default: all cores but one, which Serve's proxy and the gateway need.
     """
 
@@ -73,7 +73,7 @@ class TransformersEngine:
         configure("engine")
         start = time.monotonic()
         options = EngineArgs.model_validate(args)
-        cache = Path(options.cache) if options.cache else platformdirs.user_cache_path("tidegate", appauthor=False)
+        cache = _cache(options)
         _use_threads(options.threads)
         base = resolve_base_model(options.base_uri, cache, options.base_digest)
         generator = AdapterGenerator(
@@ -130,6 +130,12 @@ def build(args: dict[str, Any]) -> Application:
     options = EngineArgs.model_validate(args)
     deployment = serve.deployment(TransformersEngine, name=DEPLOYMENT)
     return deployment.bind(options.model_dump(mode="json"))
+
+
+def _cache(options: EngineArgs) -> Path:
+    """What the runtime says, else the settings' own variable and default, which Ray's workers inherit."""
+    told = options.cache or os.environ.get("TIDEGATE_CACHE")
+    return Path(told).expanduser() if told else platformdirs.user_cache_path("tidegate", appauthor=False)
 
 
 def _use_threads(threads: int | None) -> None:

@@ -33,7 +33,7 @@ def authorize(authenticate: Authenticate, header: str | None, *roles: Permission
     principal = authenticate(header)
     if principal is None:
         message = (
-            "Incorrect API key provided. Use one that 'tidegate status' names."
+            "Incorrect API key provided. One machine's keys are in its state folder: secrets/api-keys.plain.yaml."
             if header
             else "You didn't provide an API key. Send it as 'Authorization: Bearer YOUR_KEY'."
         )

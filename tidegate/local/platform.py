@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from tidegate.errors import Conflict, ResourceExhausted, Unavailable
 from tidegate.local.parts import PARTS, PORT_NAMES, build_parts, endpoints
 from tidegate.local.ports import allocate
 from tidegate.local.process import Part, ProcessBook
-from tidegate.settings import Settings, load_settings, read_platform_file, write_platform_file
+from tidegate.settings import Settings, load_settings, read_platform_file, variable, write_platform_file
 
 Report = Callable[[str], None]
 _NEEDED_DISK_BYTES = 2 << 30
@@ -137,7 +138,13 @@ class LocalPlatform:
         remembered = read_platform_file(self.home)
         live = [name for name in self.book.names() if self.book.running(name)]
         held = [port for port in PORT_NAMES if port.partition("_")[0] in live or (port == "engine" and "ray" in live)]
-        ports = allocate(PORT_NAMES, remembered.get("ports", {}), held)
+        settings = self.settings
+        fixed = {
+            part: getattr(settings, f"{part}_port")
+            for part in ("gateway", "receiver")
+            if os.environ.get(variable(f"{part}_port"))
+        }
+        ports = allocate(PORT_NAMES, remembered.get("ports", {}), held, fixed)
         write_platform_file(self.home, {**remembered, **endpoints(ports), "ports": ports})
         return build_parts(self.settings, ports)
 

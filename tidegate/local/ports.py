@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-from tidegate.errors import ResourceExhausted
+from tidegate.errors import Conflict, ResourceExhausted
 
 LOOPBACK = "127.0.0.1"
 
@@ -21,22 +21,33 @@ def is_free(port: int) -> bool:
     return True
 
 
-def allocate(wanted: Iterable[str], remembered: Mapping[str, int], in_use: Iterable[str] = ()) -> dict[str, int]:
+def allocate(
+    wanted: Sequence[str],
+    remembered: Mapping[str, int],
+    in_use: Iterable[str] = (),
+    fixed: Mapping[str, int] | None = None,
+) -> dict[str, int]:
     """A port for every wanted name: the remembered one while it is free (or held by our own live part), else a new one.
 
     Args:
         wanted: names of ports.
         remembered: ports of an earlier start.
-        in_use: names whose remembered port is held by a part of ours that runs.
+        in_use: names whose remembered port is held by a part of ours that runs; it keeps that port.
+        fixed: ports that a person chose; no other is taken in their place.
 
     Raises:
+        Conflict: a port that was chosen is taken.
         ResourceExhausted: when the system hands out no port.
     """
     held = set(in_use)
-    chosen: dict[str, int] = {}
+    chosen: dict[str, int] = {
+        name: _chosen(name, port) for name, port in (fixed or {}).items() if name in wanted and name not in held
+    }
     probes: list[socket.socket] = []
     try:
         for name in wanted:
+            if name in chosen:
+                continue
             port = remembered.get(name)
             if port is not None and port not in chosen.values() and (name in held or is_free(port)):
                 chosen[name] = port
@@ -55,3 +66,12 @@ def allocate(wanted: Iterable[str], remembered: Mapping[str, int], in_use: Itera
         for probe in probes:
             probe.close()
     return chosen
+
+
+def _chosen(name: str, port: int) -> int:
+    if not is_free(port):
+        raise Conflict(
+            f"port {port}, chosen for {name}, is taken by another program",
+            next_step=f"Stop that program, or choose another port with TIDEGATE_{name.upper()}_PORT, or none.",
+        )
+    return port

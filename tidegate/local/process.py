@@ -24,7 +24,7 @@ _START_TIME_TOLERANCE_SECONDS = 1.0
 _POLL_SECONDS = 0.25
 _LOG_TAIL_LINES = 1
 """The cause stands in the last line; what is above it is a traceback, which the log keeps."""
-_STOP_SECONDS = 10.0
+_STOP_SECONDS = 18.0
 _KILLED_SECONDS = 5.0
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tidegate.errors import Conflict
 from tidegate.local.ports import LOOPBACK, allocate, is_free
 
 
@@ -24,6 +25,17 @@ def test_every_name_gets_a_port_of_its_own() -> None:
     assert sorted(found) == sorted(names)
     assert len(set(found.values())) == len(names)
     assert all(is_free(port) for port in found.values())
+
+
+def test_a_chosen_port_is_taken_or_refused_never_replaced(taken: int) -> None:
+    free = allocate(["gateway"], {})["gateway"]
+    assert allocate(["gateway", "engine"], {"gateway": 1}, fixed={"gateway": free})["gateway"] == free
+    with pytest.raises(Conflict, match=f"port {taken}, chosen for gateway"):
+        allocate(["gateway"], {}, fixed={"gateway": taken})
+
+
+def test_a_part_that_runs_keeps_its_port_until_it_is_stopped(taken: int) -> None:
+    assert allocate(["gateway"], {"gateway": taken}, in_use=["gateway"], fixed={"gateway": 1}) == {"gateway": taken}
 
 
 def test_a_remembered_free_port_is_kept() -> None:

@@ -176,6 +176,10 @@ def test_evidence_that_never_decides_ends_at_the_declared_maximum() -> None:
         world.tick(6)
     assert (world.state.phase, world.state.reason) == ("Paused", "MaxPairsReached")
     assert "promote" in world.state.message
+    assert "resume" not in world.state.message
+    refused = world.tick(operator=(person("resume"),))
+    assert "all 100 pairs" in refused.answers["a1"]
+    assert (world.state.phase, world.state.reason) == ("Paused", "MaxPairsReached")
 
 
 def test_an_abort_wins_over_a_promotion_asked_earlier() -> None:
@@ -279,6 +283,24 @@ def test_a_resume_goes_on_where_it_was() -> None:
     world.tick(operator=(person("pause"), person("resume", 2)))
     world.tick()
     assert world.state.phase == "Shadow"
+
+
+def test_a_rejected_version_that_is_nominated_again_is_retried_from_any_rest() -> None:
+    world = promoted()  # version 2 serves
+    world.nominated = "3"
+    world.until("Shadow")
+    world.tick(operator=(person("abort"),))
+    world.until("RolledBack")
+    world.nominated = "4"
+    world.until("Shadow")
+    world.tick(operator=(person("abort"), person("abort", 2)))
+    world.until("RolledBack")
+    world.nominated = "3"  # not the last one that was rolled back
+    world.tick()
+    assert world.state.reason == "RejectedVersion"
+    world.tick(operator=(person("abort"), person("abort", 2), person("resume", 3)))
+    assert world.state.attempt is not None
+    assert (world.state.phase, world.state.attempt.candidate) == ("Preflight", "3")
 
 
 def test_a_step_that_needs_approval_waits_for_it() -> None:

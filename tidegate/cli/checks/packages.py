@@ -14,7 +14,7 @@ NAME = "packages"
 MINIMUM_PYTHON = (3, 11)
 _REQUIREMENT = re.compile(r"^\s*([A-Za-z0-9._-]+)(?:\[([^\]]*)\])?([^;]*)(?:;(.*))?$")
 _EXTRA = re.compile(r"""extra\s*==\s*['"]([^'"]+)['"]""")
-_MEND = "Install what the lock names: make install."
+_MEND = "Install what the lock names: make clean setup."
 
 
 def check(settings: Settings) -> Finding:
@@ -32,7 +32,7 @@ def decide(
             NAME,
             "problem",
             f"Python {python[0]}.{python[1]} runs, {MINIMUM_PYTHON[0]}.{MINIMUM_PYTHON[1]} or newer is needed",
-            "Make the environment anew with a newer Python: make install PYTHON=python3.11.",
+            "Make the environment anew with a newer Python: make clean setup PYTHON=python3.11.",
         )
     wrong, count = [], 0
     for name, limits in wanted:

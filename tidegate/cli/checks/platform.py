@@ -32,6 +32,7 @@ class PartFacts:
     alive: bool
     url: str | None = None
     answer: Answer | None = None
+    log: str = ""
 
 
 def check(settings: Settings) -> Finding:
@@ -53,6 +54,7 @@ def check(settings: Settings) -> Finding:
                 answer=_ask(endpoints[name], _token(settings) if name == "ray" else None)
                 if name in endpoints
                 else None,
+                log=str(settings.home / "logs" / f"{name}.log"),
             )
             for name in sorted({*records, *endpoints})
         ]
@@ -67,7 +69,7 @@ def decide(parts: list[PartFacts]) -> Finding:
                 NAME,
                 "problem",
                 f"{part.name} runs, but {part.url} does not answer well ({part.answer})",
-                f"Read its log with 'tidegate status', then run 'tidegate down' and 'tidegate up'. Part: {part.name}.",
+                f"Read {part.log}, then run 'tidegate down' and 'tidegate up'.",
             )
     stale = [part.name for part in parts if part.recorded and not part.alive]
     if stale:

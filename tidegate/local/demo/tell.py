@@ -146,7 +146,8 @@ def _names(platform: LocalPlatform) -> tuple[str, str]:
         match = re.fullmatch(rf"{DEPLOYMENT}(?:-(\d+))?", stored.name)
         if match:
             earlier.append(int(match.group(1) or 1))
-            store.delete("ModelDeployment", stored.name, actor="demo")
+            if demo_folder(platform.home, stored.name).is_dir():  # else somebody applied it by that name
+                store.delete("ModelDeployment", stored.name, actor="demo")
     for folder in (platform.home / "demo").glob(f"{DEPLOYMENT}*"):
         match = re.fullmatch(rf"{DEPLOYMENT}(?:-(\d+))?", folder.name)
         if match:
