@@ -44,6 +44,10 @@ def cli_reference() -> str:
     from tidegate.cli.main import COMMANDS, load_command
 
     lines = ["# CLI reference", "", "Generated from the commands' own help by `make docs`.", "", EPILOG.strip(), ""]
+    lines += [
+        "Before every command: `--home DIR` (instead of `TIDEGATE_HOME`), `--debug` (tracebacks), `--version`.",
+        "",
+    ]
     for name, (_, summary) in COMMANDS.items():
         lines += [f"## tidegate {name}", "", summary, ""]
         for path, command in _commands(["tidegate", name], load_command(name)):
@@ -74,7 +78,8 @@ def _parameter(item: Any) -> str:
     if item.param_type_name == "argument":
         name = f"`{item.metavar or item.name.upper()}`"
     else:
-        name = ", ".join(f"`{option}`" for option in [*item.opts, *item.secondary_opts])
+        value = "" if item.is_flag else f" {(item.metavar or item.display_type(None)).replace('|', '/')}"
+        name = ", ".join(f"`{option}{value}`" for option in [*item.opts, *item.secondary_opts])
     default = item.default() if callable(item.default) else item.default
     shown = (
         ""
@@ -82,6 +87,7 @@ def _parameter(item: Any) -> str:
         else f"`{getattr(default, 'value', default)}`"
     )
     needed = " Required." if item.required else ""
+    needed += " May be repeated." if getattr(item, "multiple", False) else ""
     return f"| {name} | {shown} | {_cell((item.help or '') + needed)} |"
 
 
@@ -95,8 +101,15 @@ def settings_reference() -> str:
         "# Settings",
         "",
         "Generated from `tidegate/settings.py` by `make docs`. Sources, highest first: the environment variable,",
-        "`<home>/platform.json` (written by `tidegate up` with the ports it found), the default. The profile `cluster`",
-        "has no default for an address.",
+        "`<home>/platform.json` (written by `tidegate up` with the ports it found; what you add there is kept), the",
+        "default. A part reads its settings when it starts, and jobs run in Ray's workers: after a change run",
+        "`tidegate down`, then `tidegate up`. On one machine `tidegate up` finds free ports and remembers them; a port",
+        "that `TIDEGATE_GATEWAY_PORT` or `TIDEGATE_RECEIVER_PORT` names is taken, or refused when it is not free. The",
+        "profile `cluster` has no default for an address; this release cannot run it yet.",
+        "",
+        "Read beside the table: `TIDEGATE_BANKING77` (folder of that data set), `TIDEGATE_DEBUG` (tracebacks),",
+        "`TIDEGATE_COMMIT` (the lineage's commit where there is no Git), `TIDEGATE_BASE_MODELS` (where an exported",
+        "model looks for its base), `TIDEGATE_LOOP` (`make test`).",
         "",
         "| variable | default | what |",
         "|---|---|---|",

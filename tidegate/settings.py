@@ -147,11 +147,11 @@ class Settings(BaseSettings):
     profile: Profile = Field(default="local", description="which adapters implement the ports: local or cluster")
     home: Path = Field(
         default_factory=lambda: platformdirs.user_state_path("tidegate", appauthor=False),
-        description="state folder: database, logs, secrets, artifacts, platform.json",
+        description="state folder: database, logs, secrets, artifacts, platform.json; default ~/.local/state/tidegate",
     )
     cache: Path = Field(
         default_factory=lambda: platformdirs.user_cache_path("tidegate", appauthor=False),
-        description="what can be made again: converted base models, downloads",
+        description="what can be made again: converted base models, downloads; default ~/.cache/tidegate",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="least severe log line")
 

@@ -34,7 +34,7 @@ def register(  # noqa: PLR0913, PLR0917 - the parameters are the form that the K
         hyperparameters: of the training, recorded with the version.
         trigger: key of the retraining request, when an alert caused the run.
         parent_version: version whose adapter the training continued.
-        run_name: name of the pipeline run: the key under which the version is found again.
+        run_name: name of the pipeline run: the key under which the version is found again, when there is no trigger.
     """
     from pathlib import Path
 
@@ -43,7 +43,7 @@ def register(  # noqa: PLR0913, PLR0917 - the parameters are the form that the K
     key = step_key("register", run_name)
     payload = {
         "name": model_name,
-        "key": key,
+        "key": f"{trigger}/register" if trigger else key,  # a retraining that is tried again makes no second version
         "data_uri": featured.uri,
         "evaluation_uri": evaluation.uri,
         "adapter_uri": adapter.uri,

@@ -51,17 +51,25 @@ def read(
 
 
 def _sample(rows: Iterable[dict[str, Any]], size: int, seed: int) -> tuple[list[dict[str, Any]], int]:
-    """Bottom-k sampling: the `size` rows with the smallest salted hashes; and how many there were."""
+    """Bottom-k sampling: the `size` rows with the smallest salted hashes; and how many there were.
+
+    A request id that comes again (a client that repeats one, a part of the log that was written twice) counts once.
+    """
     heap: list[tuple[int, str, dict[str, Any]]] = []
+    held: set[str] = set()
     seen = 0
     for row in rows:
+        if row["request_id"] in held:
+            continue
         seen += 1
         digest = hashlib.sha256(f"{seed}\x00{row['request_id']}".encode()).digest()
         item = (-int.from_bytes(digest[:8], "big"), row["request_id"], row)
         if len(heap) < size:
             heapq.heappush(heap, item)
+            held.add(row["request_id"])
         elif item[:2] > heap[0][:2]:
-            heapq.heapreplace(heap, item)
+            held.discard(heapq.heapreplace(heap, item)[1])
+            held.add(row["request_id"])
     return [row for _, _, row in heap], seen
 
 

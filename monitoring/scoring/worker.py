@@ -12,10 +12,9 @@ from tidegate.db import Database
 from tidegate.domain.evidence import Pair
 from tidegate.logging import get_logger
 from tidegate.store.evidence import EvidenceStore
-from tidegate.store.leases import LeaseStore
+from tidegate.store.leases import SCORER_LEASE, LeaseStore
 from tidegate.store.routing import RoutingStore
 
-LEASE = "pair-scorer"
 BATCH = 500
 _log = get_logger(__name__)
 _REMEMBERED_PAIRS = 20_000
@@ -71,7 +70,7 @@ class ScoringWorker:
 
     def tick(self) -> int:
         """Scores what can be scored; the number of pairs that are done. -1 while another worker holds the lease."""
-        self._epoch = self._leases.acquire(LEASE, self._holder, self._lease_seconds)
+        self._epoch = self._leases.acquire(SCORER_LEASE, self._holder, self._lease_seconds)
         if self._epoch is None:
             return -1
         pairs = self._evidence.unscored_pairs(BATCH)
@@ -100,7 +99,7 @@ class ScoringWorker:
     def release(self) -> None:
         """Hands the lease over at once."""
         if self._epoch is not None:
-            self._leases.release(LEASE, self._holder, self._epoch)
+            self._leases.release(SCORER_LEASE, self._holder, self._epoch)
             self._epoch = None
 
     def _valid_labels(self, pair: Pair) -> dict[str, Collection[str]] | None:

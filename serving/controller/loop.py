@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from serving.controller.parts import Parts
@@ -59,7 +60,7 @@ class Controller:
         fence = self._lead()
         if fence is None:
             return
-        slots: dict[str, list[AdapterSlot]] = {}
+        slots: dict[str, list[tuple[AdapterSlot, ...]]] = {}
         unsure: set[str] = set()
         for stored in self.parts.resources.list("ModelDeployment"):
             if not isinstance(stored.resource, ModelDeployment):
@@ -69,7 +70,7 @@ class Controller:
             if found is None:
                 unsure.add(runtime)
             else:
-                slots.setdefault(runtime, []).extend(found)
+                slots.setdefault(runtime, []).append(found)
         for stored in self.parts.resources.list("ModelRuntime"):
             self._keep_engine(stored, slots, unsure)
 
@@ -127,7 +128,9 @@ class Controller:
         except Conflict:
             _log.info("status was written meanwhile", deployment=stored.name)
 
-    def _keep_engine(self, stored: StoredResource, slots: dict[str, list[AdapterSlot]], unsure: set[str]) -> None:
+    def _keep_engine(
+        self, stored: StoredResource, slots: dict[str, list[tuple[AdapterSlot, ...]]], unsure: set[str]
+    ) -> None:
         runtime = stored.resource
         if not isinstance(runtime, ModelRuntime):
             return
@@ -141,4 +144,18 @@ class Controller:
             return  # never unload what may still be served
         limit = runtime.spec.engine.max_adapters
         manifest = runtime.spec.model_dump(mode="json", by_alias=True)
-        self.parts.engines.want(stored.name, manifest, slots.get(stored.name, [])[:limit])
+        self.parts.engines.want(stored.name, manifest, shared_slots(slots.get(stored.name, []), limit))
+
+
+def shared_slots(wanted: Sequence[tuple[AdapterSlot, ...]], limit: int) -> list[AdapterSlot]:
+    """What one engine holds for several deployments, each of which names its slots by importance.
+
+    Every deployment's first (the version that serves) goes before any second: a canary of one never costs another its
+    stable version. An adapter that several name takes one slot.
+    """
+    chosen: dict[str, AdapterSlot] = {}
+    for rank in range(max(map(len, wanted), default=0)):
+        for slots in wanted:
+            if rank < len(slots):
+                chosen.setdefault(slots[rank].id, slots[rank])
+    return list(chosen.values())[:limit]

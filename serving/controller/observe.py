@@ -20,9 +20,14 @@ from tidegate.domain.routing import RoutingTable
 from tidegate.domain.version import ModelVersion
 from tidegate.errors import ContractBroken
 from tidegate.store.arrivals import scorers_seen
+from tidegate.store.leases import SCORER_LEASE
 
 _RECENT = timedelta(minutes=10)
 """A metric that the stable version emitted within this time counts as measured."""
+_LABELS_REACH = timedelta(days=2)
+"""Labels often come once a day."""
+_SCORER_SILENCE = timedelta(seconds=60)
+"""A scorer that changes hands or starts again is not gone."""
 _RATE_SECONDS = 30.0
 """The traffic of so many seconds forecasts the time that a rollout takes."""
 _NEEDS_LABELS = frozenset({"exact-match", "length-ratio"})
@@ -80,6 +85,8 @@ class Observer:
             trouble=nomination.trouble or missing,
             engine=view,
             routing_epoch=in_force.epoch if in_force is not None else 0,
+            routed=frozenset(arm.version for arm in in_force.arms) if in_force is not None else frozenset(),
+            scoring=self._scoring(now),
             acks=self.parts.routing.acks(name, self.parts.intervals.ack_fresh),
             evidence=evidence,
             operator=tuple(
@@ -119,6 +126,10 @@ class Observer:
         reach = _RECENT if state.phase == "Preflight" else timedelta(seconds=_RATE_SECONDS)
         return self.parts.evidence.windows(name, since=now - reach)
 
+    def _scoring(self, now: datetime) -> bool:
+        lease = self.parts.leases.get(SCORER_LEASE)
+        return lease is not None and now - lease.expires_at <= _SCORER_SILENCE
+
     def _measured(
         self,
         name: str,
@@ -128,7 +139,7 @@ class Observer:
         now: datetime,
     ) -> frozenset[str]:
         found = set(scorers_seen(self.parts.db)) | _NEEDS_ANSWERS
-        if self.parts.evidence.feedback(name, since=now - _RECENT, limit=1):
+        if self.parts.evidence.feedback(name, since=now - _LABELS_REACH, limit=1):
             found |= _NEEDS_LABELS
         if stable is not None and stable.prompt.labels:
             found |= _NEEDS_LABEL_SET

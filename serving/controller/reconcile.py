@@ -66,7 +66,7 @@ class Reconciler:
             self._tear_down(name, fence)
             return ()
         in_force = self.parts.routing.get(name)
-        state = read_state(name, stored.status, in_force)
+        state = read_state(name, stored.status, in_force, self.parts.routing.last_epoch(name))
         runtime = self._runtime(deployment)
         seen = self.observer.observe(deployment, state, runtime, in_force)
         decision = decide(state, seen, self.parts.clock.now())

@@ -52,6 +52,7 @@ class Mirroring:
         self._metrics = metrics
         self._users: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._reserved: set[tuple[str, str]] = set()
 
     def reserve(self, turn: Turn, in_flight: int) -> bool:
         """Whether this turn shall become a pair; decided before any answer, so that answers cannot bias the sample."""
@@ -60,8 +61,9 @@ class Mirroring:
             return False
         if in_flight > self._max_in_flight * _BUSY_SHARE:
             return self._shed("busy")
-        if len(self._tasks) >= table.mirror.max_concurrency:
+        if len(self._reserved) >= table.mirror.max_concurrency:
             return self._shed("concurrency")
+        self._reserved.add(_key(turn))
         self._users[_key(turn)] = None
         if len(self._users) > _MAX_USERS:
             self._users.popitem(last=False)
@@ -70,16 +72,18 @@ class Mirroring:
     def release(self, turn: Turn) -> None:
         """The turn became no pair (the client went away): the user may be sampled again."""
         self._users.pop(_key(turn), None)
+        self._reserved.discard(_key(turn))
 
     def submit(self, turn: Turn, shown: Arm, answers: dict[str, ArmAnswer]) -> None:
         """Completes the pair: `answers` has the shown arm's by role, and the other's when it was asked already."""
         other = next((arm for arm in turn.table.arms if arm.role not in answers), None)
         if other is None:
+            self._reserved.discard(_key(turn))
             self._store(turn, shown, answers)
             return
         task = asyncio.create_task(self._ask_other(turn, shown, other, answers))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda ended: self._ended(ended, turn))
 
     async def drain(self, seconds: float) -> None:
         """Waits for what is on its way, then gives up the rest: an unanswered mirror at shutdown says nothing."""
@@ -87,6 +91,10 @@ class Mirroring:
             _, late = await asyncio.wait(self._tasks, timeout=seconds)
             for task in late:
                 task.cancel()
+
+    def _ended(self, task: asyncio.Task[None], turn: Turn) -> None:
+        self._tasks.discard(task)
+        self._reserved.discard(_key(turn))
 
     async def _ask_other(self, turn: Turn, shown: Arm, other: Arm, answers: dict[str, ArmAnswer]) -> None:
         started = self._clock.monotonic()

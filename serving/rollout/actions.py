@@ -45,8 +45,8 @@ def actions(state: RolloutState, seen: Observation) -> list[Action]:
     if wanted.routing is not None and seen.routing_epoch < wanted.routing.epoch:
         if _loaded(wanted.routing, seen):
             found.append(PublishRouting(routing=wanted.routing))
-    elif seen.engine.known and all(epoch >= state.epoch for epoch in seen.acks.values()):
-        # Only with the wanted routing in force everywhere is an adapter surely unused.
+    elif seen.engine.known and seen.acks and all(epoch >= state.epoch for epoch in seen.acks.values()):
+        # Only with the wanted routing in force everywhere is an adapter surely unused; silent gateways say nothing.
         found += [UnloadAdapter(version=v) for v in seen.engine.adapters if v not in keep]
     if wanted.champion is not None and seen.champion_known and seen.champion != wanted.champion:
         found.append(SetAlias(version=wanted.champion))
@@ -54,6 +54,10 @@ def actions(state: RolloutState, seen: Observation) -> list[Action]:
 
 
 def _loaded(routing: RoutingWish, seen: Observation) -> bool:
-    """No routing to a version that the engine is known not to hold; an engine that does not answer changes nothing."""
+    """No routing to a version that the engine is known not to hold; an engine that does not answer changes nothing.
+
+    A version that is routed to already asks nothing of the engine: a rollback must not wait for a replica that the
+    candidate has brought down.
+    """
     versions = {routing.stable} | ({routing.candidate} if routing.candidate else set())
-    return not seen.engine.known or versions <= set(seen.engine.adapters)
+    return not seen.engine.known or versions - seen.routed <= set(seen.engine.adapters)

@@ -217,6 +217,9 @@ def _step_complete(draft: Draft, attempt: Attempt, judgement: Judgement) -> bool
 
 
 def _fresh(draft: Draft, seen: Observation) -> bool:
+    if not seen.scoring and any(metric.comparison == "Paired" for metric in draft.attempt.plan.metrics):
+        draft.say("EvidenceStale", "No scorer of pairs is at work, so nothing advances; see `tidegate status`.")
+        return False
     newest = seen.evidence.newest
     if newest is not None and draft.now - newest <= timedelta(seconds=STALE_SECONDS):
         return True
@@ -234,7 +237,8 @@ def _conclude(draft: Draft, judgement: Judgement) -> None:
         draft.promote("GatesPassed", f"All gates passed: {passed}.")
         return
     missing = "; ".join(verdict.reason for verdict in judgement.undecided)
-    if judgement.pairs >= attempt.plan.max_pairs:
+    paired = {metric.name for metric in attempt.plan.metrics if metric.comparison == "Paired"}
+    if judgement.pairs >= attempt.plan.max_pairs and any(verdict.metric in paired for verdict in judgement.undecided):
         _inconclusive(
             draft, "MaxPairsReached", f"All {attempt.plan.max_pairs} pairs are used and undecided: {missing}."
         )

@@ -37,7 +37,9 @@ class Observation:
         awaited: the address that nominates, for people: 'banking-intent@challenger'.
         trouble: a sentence when a part does not answer or a resource is bad; decisions then wait.
         routing_epoch: of the routing table that is published.
+        routed: the versions in that table.
         acks: fresh gateways and the epoch each has in force.
+        scoring: whether a scorer of pairs is at work.
         evidence: of the running attempt.
         operator: what people asked for, oldest first.
     """
@@ -49,6 +51,8 @@ class Observation:
     trouble: str | None = None
     engine: EngineView = field(default_factory=EngineView)
     routing_epoch: int = 0
+    routed: frozenset[str] = frozenset()
+    scoring: bool = True
     acks: dict[str, int] = field(default_factory=dict)
     evidence: Evidence = field(default_factory=Evidence)
     operator: tuple[OperatorAction, ...] = ()

@@ -63,16 +63,20 @@ def status_document(
     }
 
 
-def read_state(deployment: str, status: dict[str, Any], routing: RoutingTable | None) -> RolloutState:
+def read_state(
+    deployment: str, status: dict[str, Any], routing: RoutingTable | None, last_epoch: int = 0
+) -> RolloutState:
     """The state in a status; without one (restored from a backup) what the routing in force proves.
 
+    `last_epoch` is the highest that was ever published under this name: a deployment that was deleted and is applied
+    again goes on from there, since whoever holds a table refuses a lower epoch.
     A candidate that is found in the routing then is taken out of it: nothing is known of its evidence.
     """
     stored = status.get("state")
     if stored is not None:
         return RolloutState.model_validate(stored)
     if routing is None:
-        return RolloutState(deployment=deployment)
+        return RolloutState(deployment=deployment, epoch=last_epoch)
     stable = next(arm for arm in routing.arms if arm.role == "stable")
     candidate = next((arm for arm in routing.arms if arm.role == "candidate"), None)
     message = f"The status was lost; version {stable.version} serves by the routing in force."

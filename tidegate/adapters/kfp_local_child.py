@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import importlib
 import json
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -13,6 +16,8 @@ from tidegate.adapters.kfp_arguments import Parameter, check_arguments
 from tidegate.errors import TidegateError
 from tidegate.wire import error_to_line
 
+_PR_SET_PDEATHSIG = 1
+
 
 def main(request_path: str, result_path: str) -> None:
     """Reads the request, runs the pipeline, writes its outputs.
@@ -20,6 +25,7 @@ def main(request_path: str, result_path: str) -> None:
     Raises:
         InvalidInput: an argument is not one that the pipeline takes.
     """
+    _end_with_the_parent()
     from kfp import local  # noqa: PLC0415 - slow, and only this process needs it
 
     request = json.loads(Path(request_path).read_text())
@@ -32,6 +38,12 @@ def main(request_path: str, result_path: str) -> None:
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=request["root"])
     task = pipeline(**request["arguments"])
     Path(result_path).write_text(json.dumps({name: _plain(value) for name, value in task.outputs.items()}))
+
+
+def _end_with_the_parent() -> None:
+    """A runner that is killed cannot end this process, which would go on to register what nobody waits for (Linux)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _parameters(pipeline: Any) -> dict[str, Parameter]:

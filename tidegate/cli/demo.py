@@ -34,7 +34,8 @@ def command(
 
     It trains a small real language model three times: a first version; one that a drift alert starts, which is rolled
     out as a canary and promoted; and a bad one on corrupted labels, which is let past the gate on purpose and which
-    the rollout catches. Ctrl-C at any time stops everything; running it again starts a new story on the same state.
+    the rollout catches. Ctrl-C at any time stops everything, also a platform that ran before. Running it again starts a
+    new story (intent-assistant-2 and so on) on the same state, and takes the deployments of earlier demos away.
     """
     if data is not None and banking77:
         raise InvalidInput("--data and --banking77 exclude each other", next_step="Give one of them.")

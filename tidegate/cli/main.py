@@ -27,6 +27,7 @@ from tidegate.cli.exit_codes import EPILOG
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import FrameType
 
 _TERMINATED = 128 + signal.SIGTERM
 PLATFORM, MODELS, OPERATIONS = "Platform", "Models and rollouts", "Monitoring and records"
@@ -37,6 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": (PLATFORM, "Run the whole loop: data, training, serving, drift, canary, rollback."),
     "doctor": (PLATFORM, "Check this installation and say how to mend what is wrong."),
     "apply": (MODELS, "Apply manifests of ModelRuntimes and ModelDeployments."),
+    "delete": (MODELS, "Take a deployment or a runtime out of service."),
     "run": (MODELS, "Run a pipeline and follow it, or look at earlier runs."),
     "models": (MODELS, "Look at registered versions and their cards; set aliases."),
     "rollout": (MODELS, "Watch rollouts and decide: approve, promote, abort, pause, resume."),
@@ -134,8 +136,14 @@ def load_command(name: str) -> Any:
     return built
 
 
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    sys.exit(_TERMINATED)
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """The entry point of the console script: runs a command and exits with its code."""
+    # As an exception, so that what a command started is ended and its record says how it ended.
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         typer.main.get_command(app).main(args=args, prog_name="tidegate")
     except (Exception, KeyboardInterrupt) as error:

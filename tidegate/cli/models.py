@@ -88,7 +88,7 @@ def alias(
 ) -> None:
     """Point an alias at a version: `challenger` nominates it for the deployments that follow this alias.
 
-    `champion` says what serves; the controller re-asserts it, so setting it by hand changes nothing for long.
+    `champion` says what serves: the controller alone sets it, and this command refuses it.
     """
     from tidegate.ledger import Ledger  # noqa: PLC0415 - SQLAlchemy
 

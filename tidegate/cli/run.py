@@ -56,7 +56,7 @@ def fine_tune(  # noqa: PLR0913, PLR0917 - the options of one command
         typer.Option("-p", "--parameter", help="Any other parameter of the pipeline.", metavar="NAME=JSON"),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Name of the run; running a name again re-attaches its jobs.")
+        str | None, typer.Option(help="Name of the run; a failed one goes on when all options are the same.")
     ] = None,
 ) -> None:
     """Fine-tune: prepare, features, train, evaluate (gate), register and nominate a version."""
@@ -97,7 +97,8 @@ def retrain(
 ) -> None:
     """Carry a retraining request out: the new labelled rows, from the champion's adapter, caching off.
 
-    The alert receiver calls this; calling it by hand for the same request finds what is done already.
+    The alert receiver calls this. By hand it exits 4 when the request's run has succeeded; after a failed one it makes
+    the next attempt. The request's own state does not change by it.
     """
     from tidegate.local.retrain import find_request, retrain_arguments, run_name  # noqa: PLC0415 - not for --help
 
@@ -112,7 +113,7 @@ def drift_check(
     alert: Annotated[bool, typer.Option(help="Tell the alert receiver about drift.")] = True,
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
 ) -> None:
-    """Check a deployment's recent traffic for drift, as the recurring pipeline does."""
+    """Check a deployment's recent traffic for drift; on one machine nothing schedules it, use cron."""
     run = name or f"drift-check-{new_id().lower()}"
     outputs = _run("drift-check", run, {"deployment": deployment, "send_alert": alert, "run_name": run})
     typer.echo(outputs.get("Output", ""))

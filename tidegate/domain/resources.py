@@ -16,6 +16,9 @@ API_VERSION: Final = "tidegate.dev/v1alpha1"
 _NAME = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 
 
+_MOST_SHARE, _ALL_POINTS = 50, 100
+
+
 def _decimal(text: str) -> str:
     try:
         value = Decimal(text)
@@ -26,7 +29,23 @@ def _decimal(text: str) -> str:
     return text
 
 
+def _share(text: str) -> str:
+    if not 0 < Decimal(_decimal(text)) <= _MOST_SHARE:
+        raise ValueError(f"{text!r} must be above 0 and at most {_MOST_SHARE} percent")
+    return text
+
+
+def _points(text: str) -> str:
+    if Decimal(_decimal(text)) >= _ALL_POINTS:
+        raise ValueError(f"{text!r} must be below {_ALL_POINTS} points")
+    return text
+
+
 DecimalText = Annotated[str, AfterValidator(_decimal)]
+Share = Annotated[str, AfterValidator(_share)]
+"""Percent of rollouts that may be judged wrongly."""
+Points = Annotated[str, AfterValidator(_points)]
+"""Percentage points of a score or rate."""
 Name = Annotated[str, Field(pattern=_NAME)]
 
 
@@ -134,8 +153,8 @@ class MirrorSpec(Resource):
 class ErrorBudget(Resource):
     """Of the whole rollout, in percent."""
 
-    false_rollback_percent: DecimalText = "1"
-    false_promotion_percent: DecimalText = "5"
+    false_rollback_percent: Share = "1"
+    false_promotion_percent: Share = "5"
 
 
 class RolloutMetric(Resource):
@@ -149,8 +168,8 @@ class RolloutMetric(Resource):
     name: str
     mode: Literal["NonInferiority", "NoHarm"]
     comparison: Literal["Paired", "Concurrent"]
-    max_drop_points: DecimalText | None = None
-    max_increase_points: DecimalText | None = None
+    max_drop_points: Points | None = None
+    max_increase_points: Points | None = None
     max_increase_percent: NonNegativeInt | None = None
     ceiling_milliseconds: PositiveInt | None = None
     unit: Literal["User", "Request"] = "User"
@@ -171,7 +190,7 @@ class RolloutPlan(Resource):
     bake_seconds: NonNegativeInt = 0
     deadline_seconds: PositiveInt = 86400
     on_inconclusive: Literal["Pause", "Rollback"] = "Pause"
-    max_pairs: PositiveInt = Field(default=3000, description="declared maximum of pairs: the tests' horizon")
+    max_pairs: PositiveInt = Field(default=3000, le=50_000, description="declared maximum of pairs: the tests' horizon")
     mirror: MirrorSpec = MirrorSpec()
     error_budget: ErrorBudget = ErrorBudget()
     metrics: tuple[RolloutMetric, ...] = Field(min_length=1)

@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+import psutil
+
 from tidegate.adapters.run_launcher import LocalRunLauncher
 from tidegate.api_keys import ensure_default_keys
 from tidegate.attestation import load_or_create_key
@@ -115,10 +117,6 @@ class LocalPlatform:
         for info in PARTS:
             process = self.book.running(info.name)
             address = getattr(settings, info.setting) if info.setting else None
-            with contextlib.suppress(Exception):
-                if process is not None:
-                    tree = [process, *process.children(recursive=True)]
-                    memory = sum(member.memory_info().rss for member in tree)
             result.append(
                 PartStatus(
                     name=info.name,
@@ -127,7 +125,7 @@ class LocalPlatform:
                     address=address if process else None,
                     pid=process.pid if process else None,
                     started=datetime.fromtimestamp(process.create_time(), UTC) if process else None,
-                    memory_bytes=memory if process else None,
+                    memory_bytes=_memory(process) if process else None,
                     log=self.book.log_path(info.name),
                 )
             )
@@ -182,6 +180,16 @@ class LocalPlatform:
                     next_step="Wait until it is done, then try again.",
                 ) from None
             yield
+
+
+def _memory(process: psutil.Process) -> int:
+    """Resident bytes of a process and all that it started; what ends meanwhile counts nothing."""
+    total = 0
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for member in (process, *process.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                total += member.memory_info().rss
+    return total
 
 
 def _ensure_secrets(settings: Settings) -> None:

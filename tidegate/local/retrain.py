@@ -70,7 +70,7 @@ def retrain_arguments(
     champion = _champion(settings, request.model, request.deployment)
     name = run_name(request)
     rows = Path(settings.artifacts_uri) / "runs" / name / "new_rows.jsonl"
-    export_new_rows(request.deployment, _since(champion), rows, _MIN_NEW_ROWS, settings=settings)
+    export_new_rows(request.deployment, _since(settings, champion), rows, _MIN_NEW_ROWS, settings=settings)
     return {
         "data": str(rows),
         "data_format": "jsonl",
@@ -109,9 +109,10 @@ def _pool(settings: Settings, champion: ModelVersion) -> int:
     return int(run.params.get("customer_pool", 0)) if run is not None else 0
 
 
-def _since(champion: ModelVersion) -> datetime:
-    """New is what came after the champion was made."""
-    return champion.created_at
+def _since(settings: Settings, champion: ModelVersion) -> datetime:
+    """New is what came since the champion's run read its rows; what was served while it trained is new to it."""
+    run = RunStore(Database.open(settings.database_url), SystemClock()).get(champion.lineage.pipeline_run)
+    return run.started_at if run is not None else champion.created_at
 
 
 def _replay(settings: Settings, champion: ModelVersion) -> list[Mapping[str, Any]]:

@@ -59,7 +59,7 @@ def run_pipeline(
     except TidegateError as error:
         store.finish(run, "failed", str(error), actor=actor)
         raise
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         store.finish(run, "failed", "interrupted", actor=actor)
         raise
     store.finish(run, "succeeded", actor=actor)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
@@ -11,6 +11,9 @@ from tidegate.clock import Clock
 from tidegate.db import Database, insert
 from tidegate.errors import Conflict
 from tidegate.store.tables import leases
+
+SCORER_LEASE = "pair-scorer"
+"""Held by the scorer at work; the controller sees by it whether pairs are scored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,7 @@ class Lease:
     holder: str
     epoch: int
     held: bool
+    expires_at: datetime
 
 
 _RENEW_BELOW = 0.5
@@ -103,7 +107,8 @@ class LeaseStore:
             row = conn.execute(sa.select(leases).where(leases.c.name == name)).one_or_none()
         if row is None:
             return None
-        return Lease(name=name, holder=row.holder, epoch=int(row.epoch), held=row.expires_at > self._clock.now())
+        held = row.expires_at > self._clock.now()
+        return Lease(name=name, holder=row.holder, epoch=int(row.epoch), held=held, expires_at=row.expires_at)
 
 
 def check_fence(conn: sa.Connection, fence: Fence | None) -> None:

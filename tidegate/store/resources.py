@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from tidegate.clock import Clock
 from tidegate.db import Database, insert
-from tidegate.domain.resources import KINDS, AnyResource, to_manifest
+from tidegate.domain.resources import KINDS, AnyResource, ModelDeployment, to_manifest
 from tidegate.errors import Conflict, InvalidInput, NotFound
 from tidegate.ids import canonical_json
 from tidegate.ledger import Ledger
@@ -69,6 +69,8 @@ class ResourceStore:
             if not created:
                 if row.manifest == text and not row.deleted:
                     return _stored(row), False
+                if not row.deleted:
+                    _refuse_moving(resource, json.loads(row.manifest)["spec"], json.loads(row.status))
                 respecified = row.deleted or json.loads(row.manifest)["spec"] != manifest["spec"]
                 conn.execute(
                     _update(kind, name).values(
@@ -202,3 +204,20 @@ def _known(kind: str) -> None:
 
 def _missing(kind: str, name: str) -> NotFound:
     return NotFound(f"{kind}/{name} does not exist", next_step="Create it with 'tidegate apply -f MANIFEST'.")
+
+
+def _refuse_moving(resource: AnyResource, before: dict[str, Any], status: dict[str, Any]) -> None:
+    """What a serving deployment's record depends on cannot be changed under it: its engine, and its model's name."""
+    if not isinstance(resource, ModelDeployment) or status.get("stable") is None:
+        return
+    for field, old, new in (
+        ("runtimeRef.name", before["runtimeRef"]["name"], resource.spec.runtime_ref.name),
+        ("model.name", before["model"]["name"], resource.spec.model.name),
+    ):
+        if old != new:
+            name = resource.metadata.name
+            raise Conflict(
+                f"spec.{field} of ModelDeployment {name!r} is {old!r}; while version {status['stable']} serves from it "
+                f"it cannot become {new!r}",
+                next_step=f"Apply a deployment of another name beside it, or 'tidegate delete {name}' first.",
+            )

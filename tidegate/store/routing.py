@@ -85,6 +85,12 @@ class RoutingStore:
             body = conn.execute(query).scalar_one_or_none()
         return RoutingTable.model_validate_json(body) if body else None
 
+    def last_epoch(self, deployment: str) -> int:
+        """The highest epoch that was ever published for the deployment, also before it was removed; 0 for none."""
+        with self._db.read() as conn:
+            query = sa.select(routing.c.epoch).where(routing.c.deployment == deployment)
+            return int(conn.execute(query).scalar_one_or_none() or 0)
+
     def all(self) -> list[RoutingTable]:
         """The tables in force of all deployments, by name."""
         with self._db.read() as conn:

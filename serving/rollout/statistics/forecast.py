@@ -12,6 +12,9 @@ from serving.rollout.statistics.betting import log_capital
 from serving.rollout.statistics.boundary import NEVER, Boundary, fair_coin, spend_within
 
 _PATHS = 400
+_PATHS_AT_ONCE = 20
+"""Bounds the memory: a path takes some 80 bytes a pair."""
+_NEVER_PASSED = int(np.iinfo(np.int64).max)
 _SEED = 20260101
 _LEAST_DISCORDANT = 0.01
 """Smallest share of discordant pairs to plan with: nobody knows a rate to be zero."""
@@ -47,11 +50,16 @@ def pairs_to_promote(prospect: Prospect, margin: float, alpha: float, power: flo
     By simulation of the test itself on seeded paths, so that the forecast is the test's and not a formula's.
     """
     p = prospect.sound
-    draws = np.random.default_rng(_SEED).random((_PATHS, horizon))
     losses, wins = (p.discordant - p.difference) / 2, (p.discordant + p.difference) / 2
-    differences = np.where(draws < losses, -1.0, np.where(draws < losses + wins, 1.0, 0.0))
-    passed = log_capital(differences, -margin) >= -math.log(alpha)
-    return _quantile(passed, power)
+    random = np.random.default_rng(_SEED)
+    first: list[int] = []
+    for _ in range(0, _PATHS, _PATHS_AT_ONCE):
+        draws = random.random((_PATHS_AT_ONCE, horizon))
+        differences = np.where(draws < losses, -1.0, np.where(draws < losses + wins, 1.0, 0.0))
+        passed = log_capital(differences, -margin) >= -math.log(alpha)
+        first += np.where(passed.any(axis=1), passed.argmax(axis=1) + 1, _NEVER_PASSED).tolist()
+    at = sorted(first)[math.ceil(power * len(first)) - 1]
+    return None if at == _NEVER_PASSED else at
 
 
 @lru_cache(maxsize=128)
@@ -76,9 +84,3 @@ def pairs_to_find_harm(prospect: Prospect, alpha: float, power: float, horizon: 
         if crossed >= power:
             return position
     return None
-
-
-def _quantile(passed: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], power: float) -> int | None:
-    first = np.where(passed.any(axis=1), passed.argmax(axis=1) + 1, np.iinfo(np.int64).max)
-    at = int(np.sort(first)[math.ceil(power * len(first)) - 1])
-    return None if at == np.iinfo(np.int64).max else at

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from serving.controller.loop import Controller
+from serving.controller.loop import Controller, shared_slots
 from serving.rollout.explain import explain, timeline
-from tests.integration.controller.world import NAME, World, parts_of
+from tests.integration.controller.world import NAME, World, deployment, parts_of
 from tidegate.clock import ManualClock
+from tidegate.domain.resources import ModelDeployment
+from tidegate.errors import Conflict
+from tidegate.ports import AdapterSlot
 
 pytestmark = pytest.mark.integration
 
@@ -193,6 +196,36 @@ def test_a_runtime_that_does_not_exist_is_a_condition(tmp_path: Path) -> None:
     degraded = next(c for c in world.status["conditions"] if c["type"] == "Degraded")
     assert degraded["status"] == "True"
     assert "ModelRuntime local does not exist" in degraded["message"]
+
+
+def test_a_deployment_that_was_deleted_serves_again_when_it_is_applied_again(world: World) -> None:
+    world.tick()
+    before = world.parts.routing.last_epoch(NAME)
+    world.parts.resources.delete("ModelDeployment", NAME, "test")
+    world.tick()
+    world.parts.resources.apply(deployment(), "test")
+    world.until("Succeeded")
+    world.tick()
+    table = world.parts.routing.get(NAME)
+    assert table is not None
+    assert table.epoch > before
+    assert [arm.version for arm in table.arms] == ["1"]
+
+
+def test_what_serves_is_not_moved_to_another_engine_or_model(world: World) -> None:
+    world.until("Succeeded")
+    moved = deployment().model_dump(mode="json", by_alias=True)
+    moved["spec"]["runtimeRef"]["name"] = "elsewhere"
+    with pytest.raises(Conflict, match="cannot become 'elsewhere'"):
+        world.parts.resources.apply(ModelDeployment.model_validate(moved), "test")
+
+
+def test_deployments_on_one_engine_keep_what_serves_before_any_canary() -> None:
+    def slots(*ids: str) -> tuple[AdapterSlot, ...]:
+        return tuple(AdapterSlot(id=name, uri=f"/{name}", digest="sha256:" + "a" * 64, rank=8) for name in ids)
+
+    held = shared_slots([slots("a/1", "a/2", "a/0"), slots("b/1", "b/2"), slots("a/1")], 3)
+    assert [slot.id for slot in held] == ["a/1", "b/1", "a/2"]
 
 
 def test_a_deleted_deployment_is_taken_out_of_routing(world: World) -> None:

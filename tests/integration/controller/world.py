@@ -16,6 +16,7 @@ from tidegate.domain.evidence import BUCKETS, ArmWindow, Feedback, PairEvent
 from tidegate.domain.resources import ModelDeployment, ModelRuntime
 from tidegate.ids import new_id
 from tidegate.settings import Intervals
+from tidegate.store.leases import SCORER_LEASE
 
 NAME = "intent-assistant"
 
@@ -75,6 +76,7 @@ class World:
         self.pairs = 0
 
     def set_up(self, **rollout: Any) -> None:
+        assert self.parts.leases.acquire(SCORER_LEASE, "test", 86_400.0) is not None
         self.registry.add(signed("1"))
         self.registry.set_alias("banking-intent", "challenger", "1")
         self.parts.resources.apply(RUNTIME, "test")

@@ -77,6 +77,24 @@ def test_bad_input_gives_no_traceback_in_a_real_process(tmp_path: Path) -> None:
     assert "Traceback" in debugged.stderr
 
 
+def test_a_termination_ends_with_143_and_ends_what_was_begun() -> None:
+    code = (
+        "import time\nfrom tidegate.cli import main\n"
+        "def wait():\n    try:\n        print('waiting', flush=True)\n        time.sleep(60)\n"
+        "    finally:\n        print('ended', flush=True)\n"
+        "import sys\nmodule = type(sys)('tidegate.cli.status')\nmodule.command = wait\n"
+        "sys.modules['tidegate.cli.status'] = module\nmain.main(['status'])"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "waiting\n"
+    process.send_signal(signal.SIGTERM)
+    out, stderr = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert out == "ended\n"
+    assert "Traceback" not in stderr
+
+
 def test_an_interrupt_ends_with_130() -> None:
     code = (
         "import signal, time\nfrom tidegate.cli import main\n"

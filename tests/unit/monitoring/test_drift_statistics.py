@@ -136,6 +136,14 @@ def test_the_budget_is_shared_over_the_columns_and_trifles_do_not_count() -> Non
     assert [one.drifted for one in checks.judged(tests, alpha=0.01)] == [False, True, False, False]
 
 
+@pytest.mark.parametrize("size", [3, 50])
+def test_a_request_id_that_comes_again_counts_once(size: int) -> None:
+    rows = [{"request_id": "same", "features": {}} for _ in range(10)] + [{"request_id": str(n)} for n in range(5)]
+    kept, seen = _sample([*rows, *rows[:10]], size, 7)
+    assert len({row["request_id"] for row in kept}) == len(kept) == min(size, 6)
+    assert seen >= 6
+
+
 def test_the_sample_depends_on_ids_and_seed_not_on_order() -> None:
     rows = [{"request_id": str(n)} for n in range(1000)]
     one, seen = _sample(rows, 50, 7)

@@ -150,6 +150,39 @@ def test_no_gateway_at_all_is_waited_for() -> None:
     assert world.state.reason == "WaitingForGateways"
 
 
+def test_a_rollback_does_not_wait_for_an_engine_that_the_candidate_has_brought_down() -> None:
+    world = World()
+    world.until("Shadow")
+    world.answer("-=-=" * 10)
+    world.loaded = ()
+    decision = world.tick(routed=frozenset({"1", "2"}))
+    assert decision.state.phase == "RollingBack"
+    assert [action.kind for action in decision.actions if action.kind == "PublishRouting"]
+
+
+def test_an_adapter_is_not_unloaded_while_no_gateway_says_what_it_serves() -> None:
+    world = World()
+    world.until("Shadow")
+    world.answer("-=-=" * 10)
+    for _ in range(4):
+        decision = world.tick(acks={})
+    assert world.state.phase == "RolledBack"
+    assert not [action for action in decision.actions if isinstance(action, UnloadAdapter)]
+    assert [action for action in world.tick().actions if isinstance(action, UnloadAdapter)]
+
+
+def test_without_a_scorer_nothing_advances_although_traffic_goes_on() -> None:
+    world = World()
+    world.until("Shadow")
+    world.tick()
+    world.answer("+=" * 20)
+    world.tick(5, scoring=False)
+    assert (world.state.phase, world.state.reason) == ("Shadow", "EvidenceStale")
+    assert "scorer" in world.state.message
+    world.tick(5)
+    assert world.state.phase == "Step"
+
+
 def test_stale_evidence_lets_nothing_advance() -> None:
     world = World()
     world.until("Shadow")

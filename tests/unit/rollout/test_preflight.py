@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from pydantic import ValidationError
 
 from serving.rollout.preflight import Candidate, Situation, preflight
 from tests.unit.rollout.builders import plan, runtime, version
@@ -74,6 +75,27 @@ def test_a_plan_expects_what_the_attested_comparison_says() -> None:
 def test_side_by_side_metrics_need_a_step_with_both_arms() -> None:
     steps = [{"name": "shadow", "weight": 0, "minPairs": 40}, {"name": "all", "weight": 100}]
     assert reasons(Candidate(version("2")), steps=steps) == ["Underpowered"]
+
+
+def test_steps_that_wait_for_pairs_that_never_come_are_refused() -> None:
+    errors = [{"name": "error-rate", "mode": "NoHarm", "comparison": "Concurrent", "maxIncreasePoints": "0.5"}]
+    assert reasons(Candidate(version("2")), metrics=errors) == ["Underpowered"]
+    assert reasons(Candidate(version("2")), mirror={"percent": 0}) == ["Underpowered"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"errorBudget": {"falsePromotionPercent": "0"}},
+        {"errorBudget": {"falsePromotionPercent": "200"}},
+        {"errorBudget": {"falseRollbackPercent": "-1"}},
+        {"maxPairs": 1_000_000},
+        {"metrics": [{"name": "x", "mode": "NoHarm", "comparison": "Paired", "maxDropPoints": "100"}]},
+    ],
+)
+def test_numbers_that_no_test_can_work_with_are_refused_with_the_plan(changes: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        plan(**changes)
 
 
 def test_a_first_version_is_not_compared() -> None:

@@ -24,7 +24,6 @@ from tidegate.local.demo.story import USERS, Story
 from tidegate.local.demo.traffic import Tally, TrafficDriver
 from tidegate.local.demo.watch import Watcher
 from tidegate.local.platform import LocalPlatform
-from tidegate.local.retrain import run_name
 from tidegate.local.runs import run_pipeline
 from tidegate.settings import Settings
 from tidegate.store.resources import ResourceStore
@@ -129,7 +128,7 @@ class Demo:
         """Waits for the retraining that the alert starts, under traffic that goes on."""
         with self.traffic.background(self._after(), _SLOW_PER_SECOND):
             request = self.watcher.wait_for_retraining(self.model, _RETRAIN_SECONDS)
-        return self._registered(run_name(request))
+        return self._registered(request.key)
 
     # --- 6 and 7: the canary and the bad version -------------------------------------------------------------
 
