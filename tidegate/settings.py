@@ -86,6 +86,7 @@ class DriftSettings(_Group):
     share_threshold: float = Field(
         default=0.3, gt=0.0, le=1.0, description="share of drifted columns that makes the verdict drift"
     )
+    keep_reports: PositiveInt = Field(default=200, description="drift reports kept, of some 4 MB each; older ones go")
 
 
 class RetrainingSettings(_Group):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -34,6 +35,8 @@ def write(settings: Settings, report: DriftReport, rendered: Rendered | None) ->
     storage.write_bytes(report.html_uri, page.with_head(rendered.html, report) if rendered else page.alone(report))
     storage.write_bytes(report.json_uri, rendered.json if rendered else b"{}")
     storage.write_text(str(base / _REPORT), report.model_dump_json(indent=1))
+    for old in sorted(folder(settings).glob(f"*/{_REPORT}"))[: -settings.drift.keep_reports]:  # ULIDs sort by time
+        shutil.rmtree(old.parent, ignore_errors=True)
 
 
 def list_reports(settings: Settings, deployment: str | None = None, limit: int = 50) -> list[DriftReport]:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 
-from monitoring.drift import page
+import pytest
+
+from monitoring.drift import page, reports
 from tidegate.domain.drift import ColumnDrift, DriftReport
+from tidegate.settings import load_settings
 
 _TIME = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -56,6 +60,16 @@ def test_what_changed_comes_first_and_markup_stays_text() -> None:
     assert html.index("&lt;b&gt;segment") < html.index("calm")
     assert "<script>" not in html
     assert "<b>segment" not in html
+
+
+def test_only_the_newest_reports_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIDEGATE_DRIFT__KEEP_REPORTS", "2")
+    settings = load_settings(tmp_path)
+    for number in ("01A", "01B", "01C"):
+        html, data = reports.addresses(settings, number)
+        reports.write(settings, _report(id=number, html_uri=html, json_uri=data), None)
+    assert [report.id for report in reports.list_reports(settings)] == ["01B", "01C"]
+    assert not (tmp_path / "drift" / "01A").exists()
 
 
 def test_a_check_without_a_comparison_says_why() -> None:
