@@ -56,10 +56,10 @@ class Resource(BaseModel):
 
 
 class Metadata(Resource):
-    name: Name
+    name: Name = Field(description="a DNS label; of a ModelDeployment also the model name that applications call")
     namespace: str = "default"
-    labels: dict[str, str] = {}
-    annotations: dict[str, str] = {}
+    labels: dict[str, str] = Field(default={}, description="for people and tools; no meaning here")
+    annotations: dict[str, str] = Field(default={}, description="the same")
 
 
 class NameRef(Resource):
@@ -71,25 +71,35 @@ class NameRef(Resource):
 
 class RuntimeBaseModel(Resource):
     uri: str = Field(description="folder, s3:// address or hub id; 'builtin:smollm2-135m-instruct' for the wheel's")
-    digest: str | None = Field(default=None, pattern=r"^sha256:[0-9a-f]{64}$")
+    digest: str | None = Field(
+        default=None, pattern=r"^sha256:[0-9a-f]{64}$", description="what the files must hash to; unset pins nothing"
+    )
 
 
 class Engine(Resource):
     """An allow-list of engine options: no free arguments reach an engine."""
 
-    type: Literal["Transformers", "VLLM"] = "Transformers"
-    max_model_length: PositiveInt = 512
-    max_adapters: PositiveInt = 4
-    max_adapter_rank: PositiveInt = 32
-    max_batch_size: PositiveInt = 16
-    quantization: Literal["None", "AWQ", "GPTQ", "FP8"] = "None"
+    type: Literal["Transformers", "VLLM"] = Field(default="Transformers", description="VLLM comes with a later release")
+    max_model_length: PositiveInt = Field(default=512, description="prompt and answer together, in tokens")
+    max_adapters: PositiveInt = Field(
+        default=4, description="adapter slots, shared by all deployments of the runtime; a rollout needs two of them"
+    )
+    max_adapter_rank: PositiveInt = Field(
+        default=32, description="a version with a higher rank is refused in preflight"
+    )
+    max_batch_size: PositiveInt = Field(default=16, description="requests in one forward pass; more wait")
+    quantization: Literal["None", "AWQ", "GPTQ", "FP8"] = Field(
+        default="None", description="of the base; the Transformers engine takes None only"
+    )
 
 
 class Placement(Resource):
-    node_pool: str = "local"
-    gpus_per_replica: NonNegativeInt = 0
-    min_replicas: PositiveInt = 1
-    max_replicas: PositiveInt = 1
+    node_pool: str = Field(default="local", description="on a cluster, the pool of nodes; one machine has no pools")
+    gpus_per_replica: NonNegativeInt = Field(default=0, description="GPUs that a replica asks Ray for")
+    min_replicas: PositiveInt = Field(default=1, description="replicas that always run")
+    max_replicas: PositiveInt = Field(
+        default=1, description="above minReplicas: Ray Serve scales by requests under way"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -99,9 +109,9 @@ class Placement(Resource):
 
 
 class ModelRuntimeSpec(Resource):
-    base_model: RuntimeBaseModel
-    engine: Engine = Engine()
-    placement: Placement = Placement()
+    base_model: RuntimeBaseModel = Field(description="what all adapters of this runtime were trained on")
+    engine: Engine = Field(default=Engine(), description="the engine and its options")
+    placement: Placement = Field(default=Placement(), description="where and how many")
 
 
 class ModelRuntime(Resource):
@@ -117,9 +127,9 @@ class ModelRuntime(Resource):
 
 
 class ModelSource(Resource):
-    type: Literal["Alias", "Version"]
-    alias: str | None = None
-    version: str | None = None
+    type: Literal["Alias", "Version"] = Field(description="follow an alias of the registry, or name one version")
+    alias: str | None = Field(default=None, description="for type Alias: whatever it points at is nominated")
+    version: str | None = Field(default=None, description="for type Version: its number")
 
     @model_validator(mode="after")
     def _one_of(self) -> Self:
@@ -131,30 +141,36 @@ class ModelSource(Resource):
 
 
 class ModelRef(Resource):
-    name: str
-    source: ModelSource
+    name: str = Field(description="registered model; it cannot change while a version serves")
+    source: ModelSource = Field(description="which version is nominated")
 
 
 class RolloutStep(Resource):
     """One step: weight in percent of users; it ends when its time and its pairs are there and no test objects."""
 
-    name: Name
-    weight: int = Field(ge=0, le=100)
-    min_pairs: NonNegativeInt = 0
-    min_duration_seconds: NonNegativeInt = 0
-    approval: Literal["Required", "None"] = "None"
+    name: Name = Field(description="unique in the plan")
+    weight: int = Field(ge=0, le=100, description="percent of users; 0 is a shadow step. Weights never fall")
+    min_pairs: NonNegativeInt = Field(default=0, description="scored pairs that this step collects before it ends")
+    min_duration_seconds: NonNegativeInt = Field(default=0, description="how long it lasts at least")
+    approval: Literal["Required", "None"] = Field(default="None", description="Required: a person lets it begin")
 
 
 class MirrorSpec(Resource):
-    percent: int = Field(default=20, ge=0, le=100)
-    max_concurrency: PositiveInt = 8
+    percent: int = Field(default=20, ge=0, le=100, description="share of first turns that both versions answer")
+    max_concurrency: PositiveInt = Field(
+        default=8, description="mirrored turns under way per gateway; more are left out"
+    )
 
 
 class ErrorBudget(Resource):
     """Of the whole rollout, in percent."""
 
-    false_rollback_percent: Share = "1"
-    false_promotion_percent: Share = "5"
+    false_rollback_percent: Share = Field(
+        default="1", description="of rollouts of equal versions that end in a rollback; shared by the harm tests"
+    )
+    false_promotion_percent: Share = Field(
+        default="5", description="of rollouts of a version that is worse by the margin; each gate keeps it"
+    )
 
 
 class RolloutMetric(Resource):
@@ -165,14 +181,29 @@ class RolloutMetric(Resource):
     (`ttft-p95`, `latency-p95`) take `maxIncreasePercent` and an absolute `ceilingMilliseconds`.
     """
 
-    name: str
-    mode: Literal["NonInferiority", "NoHarm"]
-    comparison: Literal["Paired", "Concurrent"]
-    max_drop_points: Points | None = None
-    max_increase_points: Points | None = None
-    max_increase_percent: NonNegativeInt | None = None
-    ceiling_milliseconds: PositiveInt | None = None
-    unit: Literal["User", "Request"] = "User"
+    name: str = Field(
+        description="paired: exact-match, valid-label, no-refusal, length-ratio; concurrent: error-rate, latency-pNN, "
+        "ttft-pNN"
+    )
+    mode: Literal["NonInferiority", "NoHarm"] = Field(
+        description="NonInferiority: proven not worse by the margin; NoHarm: no harm found after the planned evidence"
+    )
+    comparison: Literal["Paired", "Concurrent"] = Field(
+        description="Paired: both versions answer the same turn; Concurrent: users of both side by side"
+    )
+    max_drop_points: Points | None = Field(default=None, description="paired: the margin, in percentage points")
+    max_increase_points: Points | None = Field(
+        default=None, description="error-rate: the tolerance, in percentage points"
+    )
+    max_increase_percent: NonNegativeInt | None = Field(
+        default=None, description="latency: the tolerance above the stable version's quantile"
+    )
+    ceiling_milliseconds: PositiveInt | None = Field(
+        default=None, description="latency: an absolute limit on the quantile, whatever the stable version does"
+    )
+    unit: Literal["User", "Request"] = Field(
+        default="User", description="paired: what counts once. Request is only right when no user sends two"
+    )
 
     @model_validator(mode="after")
     def _margin_fits(self) -> Self:
@@ -186,14 +217,18 @@ class RolloutMetric(Resource):
 
 
 class RolloutPlan(Resource):
-    steps: tuple[RolloutStep, ...] = Field(min_length=1)
-    bake_seconds: NonNegativeInt = 0
-    deadline_seconds: PositiveInt = 86400
-    on_inconclusive: Literal["Pause", "Rollback"] = "Pause"
+    steps: tuple[RolloutStep, ...] = Field(min_length=1, description="in order")
+    bake_seconds: NonNegativeInt = Field(
+        default=0, description="all users on the new version, the old one kept loaded, harm still rolls back"
+    )
+    deadline_seconds: PositiveInt = Field(default=86400, description="of the steps, from the rollout's begin or resume")
+    on_inconclusive: Literal["Pause", "Rollback"] = Field(
+        default="Pause", description="at the deadline, or with all pairs used and no decision"
+    )
     max_pairs: PositiveInt = Field(default=3000, le=50_000, description="declared maximum of pairs: the tests' horizon")
-    mirror: MirrorSpec = MirrorSpec()
-    error_budget: ErrorBudget = ErrorBudget()
-    metrics: tuple[RolloutMetric, ...] = Field(min_length=1)
+    mirror: MirrorSpec = Field(default=MirrorSpec(), description="where pairs come from")
+    error_budget: ErrorBudget = Field(default=ErrorBudget(), description="how often the judgement may be wrong")
+    metrics: tuple[RolloutMetric, ...] = Field(min_length=1, description="what must hold")
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
@@ -208,9 +243,9 @@ class RolloutPlan(Resource):
 
 
 class ModelDeploymentSpec(Resource):
-    runtime_ref: NameRef
-    model: ModelRef
-    rollout: RolloutPlan
+    runtime_ref: NameRef = Field(description="the ModelRuntime; it cannot change while a version serves")
+    model: ModelRef = Field(description="what is served")
+    rollout: RolloutPlan = Field(description="how a new version takes over")
 
 
 class ModelDeployment(Resource):
