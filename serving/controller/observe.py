@@ -86,7 +86,7 @@ class Observer:
             engine=view,
             routing_epoch=in_force.epoch if in_force is not None else 0,
             routed=frozenset(arm.version for arm in in_force.arms) if in_force is not None else frozenset(),
-            scoring=self._scoring(now),
+            scoring=state.phase not in ACTIVE or self._scoring(now),
             acks=self.parts.routing.acks(name, self.parts.intervals.ack_fresh),
             evidence=evidence,
             operator=tuple(

@@ -217,7 +217,7 @@ def _step_complete(draft: Draft, attempt: Attempt, judgement: Judgement) -> bool
 
 
 def _fresh(draft: Draft, seen: Observation) -> bool:
-    if not seen.scoring and any(metric.comparison == "Paired" for metric in draft.attempt.plan.metrics):
+    if not seen.scoring and draft.attempt.plan.paired:
         draft.say("EvidenceStale", "No scorer of pairs is at work, so nothing advances; see `tidegate status`.")
         return False
     newest = seen.evidence.newest
@@ -237,8 +237,8 @@ def _conclude(draft: Draft, judgement: Judgement) -> None:
         draft.promote("GatesPassed", f"All gates passed: {passed}.")
         return
     missing = "; ".join(verdict.reason for verdict in judgement.undecided)
-    paired = {metric.name for metric in attempt.plan.metrics if metric.comparison == "Paired"}
-    if judgement.pairs >= attempt.plan.max_pairs and any(verdict.metric in paired for verdict in judgement.undecided):
+    pairs_undecided = any(verdict.metric in attempt.plan.paired for verdict in judgement.undecided)
+    if judgement.pairs >= attempt.plan.max_pairs and pairs_undecided:
         _inconclusive(
             draft, "MaxPairsReached", f"All {attempt.plan.max_pairs} pairs are used and undecided: {missing}."
         )

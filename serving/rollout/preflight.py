@@ -206,12 +206,11 @@ def _can_decide(plan: RolloutPlan, forecast: Forecast, candidate: ModelVersion) 
     if any(m.comparison == "Concurrent" for m in plan.metrics) and not any(0 < s.weight < 100 for s in plan.steps):
         message = "Errors and latency are compared side by side, which needs a step with a weight between 1 and 99"
         found.append(Check(reason="Underpowered", message=message))
-    paired = any(metric.comparison == "Paired" for metric in plan.metrics)
     asking = [step.name for step in plan.steps if step.min_pairs > 0]
-    if paired and plan.mirror.percent == 0:
+    if plan.paired and plan.mirror.percent == 0:
         message = "Paired metrics need mirrored turns, and mirror.percent is 0; raise it"
         found.append(Check(reason="Underpowered", message=message))
-    if asking and not paired:
+    if asking and not plan.paired:
         message = f"Step {asking[0]} waits for pairs, but no metric is paired; set its minPairs to 0"
         found.append(Check(reason="Underpowered", message=message))
     if not found and forecast.pairs_expected is None:

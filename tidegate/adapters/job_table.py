@@ -116,7 +116,8 @@ class JobTable:
 
     def _work(self) -> None:
         for module in self._preload:
-            self._run_waiting()  # a job needs a part of the imports at most, and makes those itself
+            while not self._queue.empty():  # a job needs a part of the imports at most, and makes those itself
+                self._run(self._queue.get())
             try:
                 importlib.import_module(module)
             except Exception as error:  # a role without this extra still runs the jobs that do not need it
@@ -126,14 +127,6 @@ class JobTable:
             self._changed.notify_all()
         while True:
             self._run(self._queue.get())
-
-    def _run_waiting(self) -> None:
-        while True:
-            try:
-                job = self._queue.get_nowait()
-            except queue.Empty:
-                return
-            self._run(job)
 
     def _run(self, job: _Job) -> None:
         def progress(message: str, numbers: Mapping[str, float] | None = None) -> None:

@@ -31,7 +31,7 @@ def main(request_path: str, result_path: str) -> None:
     request = json.loads(Path(request_path).read_text())
     module, _, function = request["pipeline"].partition(":")
     pipeline = getattr(importlib.import_module(module), function)
-    check_arguments(pipeline.name, _parameters(pipeline), request["arguments"])
+    check_arguments(pipeline.name, parameters_of(pipeline), request["arguments"])
     # The image named in a package is a container's; here the step runs in this environment. kfp.local warns when the
     # image's name does not contain "python", which says nothing about ours.
     warnings.filterwarnings("ignore", message="You may be attemping to run a task", category=RuntimeWarning)
@@ -46,7 +46,8 @@ def _end_with_the_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _parameters(pipeline: Any) -> dict[str, Parameter]:
+def parameters_of(pipeline: Any) -> dict[str, Parameter]:
+    """What a KFP pipeline takes, by name."""
     inputs = pipeline.component_spec.inputs or {}
     return {name: Parameter(type=item.type, required=not item.optional) for name, item in inputs.items()}
 

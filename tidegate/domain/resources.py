@@ -241,6 +241,11 @@ class RolloutPlan(Resource):
                 raise ValueError(f"{what} names must be unique: {', '.join(doubled)}")
         return self
 
+    @property
+    def paired(self) -> frozenset[str]:
+        """The names of the metrics that are compared on pairs."""
+        return frozenset(metric.name for metric in self.metrics if metric.comparison == "Paired")
+
 
 class ModelDeploymentSpec(Resource):
     runtime_ref: NameRef = Field(description="the ModelRuntime; it cannot change while a version serves")

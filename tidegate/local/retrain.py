@@ -19,7 +19,7 @@ from tidegate.errors import InvalidInput, NotFound
 from tidegate.settings import Settings
 from tidegate.store.resources import ResourceStore
 from tidegate.store.retraining import RetrainStore
-from tidegate.store.runs import RunStore
+from tidegate.store.runs import Run, RunStore
 
 _MAPPING = {"text": "text", "label": "label", "group": "group", "event_time": "event_time"}
 _REPLAY_ROWS_PER_LABEL = 25
@@ -68,16 +68,17 @@ def retrain_arguments(
             next_step="Give the alert a label 'deployment'; the new rows are those of its traffic.",
         )
     champion = _champion(settings, request.model, request.deployment)
+    made_by = RunStore(Database.open(settings.database_url), SystemClock()).get(champion.lineage.pipeline_run)
     name = run_name(request)
     rows = Path(settings.artifacts_uri) / "runs" / name / "new_rows.jsonl"
-    export_new_rows(request.deployment, _since(settings, champion), rows, _MIN_NEW_ROWS, settings=settings)
+    export_new_rows(request.deployment, _since(champion, made_by), rows, _MIN_NEW_ROWS, settings=settings)
     return {
         "data": str(rows),
         "data_format": "jsonl",
         "column_mapping": _MAPPING,
         "extra_sources": _replay(settings, champion),
         "test_fraction": _NEW_TEST_FRACTION,
-        "customer_pool": _pool(settings, champion) if customer_pool is None else customer_pool,
+        "customer_pool": _pool(made_by) if customer_pool is None else customer_pool,
         "model_name": request.model,
         "base_model": champion.base.uri,
         "start_from": champion.key,
@@ -104,15 +105,13 @@ def _champion(settings: Settings, model: str, deployment: str) -> ModelVersion:
     return MlflowRegistry(settings.mlflow_uri, cache=settings.cache).get(model, str(stable))
 
 
-def _pool(settings: Settings, champion: ModelVersion) -> int:
-    run = RunStore(Database.open(settings.database_url), SystemClock()).get(champion.lineage.pipeline_run)
-    return int(run.params.get("customer_pool", 0)) if run is not None else 0
+def _pool(made_by: Run | None) -> int:
+    return int(made_by.params.get("customer_pool", 0)) if made_by is not None else 0
 
 
-def _since(settings: Settings, champion: ModelVersion) -> datetime:
+def _since(champion: ModelVersion, made_by: Run | None) -> datetime:
     """New is what came since the champion's run read its rows; what was served while it trained is new to it."""
-    run = RunStore(Database.open(settings.database_url), SystemClock()).get(champion.lineage.pipeline_run)
-    return run.started_at if run is not None else champion.created_at
+    return made_by.started_at if made_by is not None else champion.created_at
 
 
 def _replay(settings: Settings, champion: ModelVersion) -> list[Mapping[str, Any]]:

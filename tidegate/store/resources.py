@@ -69,9 +69,10 @@ class ResourceStore:
             if not created:
                 if row.manifest == text and not row.deleted:
                     return _stored(row), False
+                before = json.loads(row.manifest)["spec"]
                 if not row.deleted:
-                    _refuse_moving(resource, json.loads(row.manifest)["spec"], json.loads(row.status))
-                respecified = row.deleted or json.loads(row.manifest)["spec"] != manifest["spec"]
+                    _refuse_moving(resource, before, json.loads(row.status))
+                respecified = row.deleted or before != manifest["spec"]
                 conn.execute(
                     _update(kind, name).values(
                         manifest=text,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from tidegate.cli.main import load_command
+from tidegate.cli.main import app, load_command
 from tidegate.clock import SystemClock
 from tidegate.db import Database
 from tidegate.errors import Conflict, NotFound
@@ -45,6 +45,4 @@ def test_what_is_not_there_is_named(store: ResourceStore) -> None:
 
 
 def test_the_command_is_listed() -> None:
-    from tidegate.cli.main import app  # noqa: PLC0415
-
     assert "delete" in CliRunner().invoke(app, ["--help"]).stdout

@@ -2,7 +2,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -77,9 +76,12 @@ def test_bad_input_gives_no_traceback_in_a_real_process(tmp_path: Path) -> None:
     assert "Traceback" in debugged.stderr
 
 
-def test_a_termination_ends_with_143_and_ends_what_was_begun() -> None:
+def signalled(number: signal.Signals) -> tuple[int, str, str]:
+    """Exit code, output and errors of a command that is sent a signal in the middle of its work."""
     code = (
-        "import time\nfrom tidegate.cli import main\n"
+        "import signal, time\nfrom tidegate.cli import main\n"
+        # A shell starts its background jobs, and so perhaps these tests, with the interrupt ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def wait():\n    try:\n        print('waiting', flush=True)\n        time.sleep(60)\n"
         "    finally:\n        print('ended', flush=True)\n"
         "import sys\nmodule = type(sys)('tidegate.cli.status')\nmodule.command = wait\n"
@@ -88,27 +90,14 @@ def test_a_termination_ends_with_143_and_ends_what_was_begun() -> None:
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "waiting\n"
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     out, stderr = process.communicate(timeout=30)
-    assert process.returncode == 143
+    return process.returncode, out, stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_has_its_exit_code_and_ends_what_was_begun(number: signal.Signals, code: int) -> None:
+    returned, out, stderr = signalled(number)
+    assert returned == code
     assert out == "ended\n"
-    assert "Traceback" not in stderr
-
-
-def test_an_interrupt_ends_with_130() -> None:
-    code = (
-        "import signal, time\nfrom tidegate.cli import main\n"
-        # A shell starts its background jobs, and so perhaps these tests, with the interrupt ignored.
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "def wait():\n    print('waiting', flush=True)\n    time.sleep(60)\n"
-        "import sys\nmodule = type(sys)('tidegate.cli.status')\nmodule.command = wait\n"
-        "sys.modules['tidegate.cli.status'] = module\nmain.main(['status'])"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "waiting\n"
-    time.sleep(0.1)  # let it enter its sleep
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=30)
-    assert process.returncode == 130
     assert "Traceback" not in stderr

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tidegate.adapters.kfp_arguments import Parameter, check_arguments
+from tidegate.adapters.kfp_local_child import parameters_of
 from tidegate.cli import run as cli
 from tidegate.errors import InvalidInput
 
@@ -50,7 +51,6 @@ def test_what_fits_is_taken() -> None:
 
 def test_the_command_line_s_own_arguments_fit_the_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipelines.fine_tune import fine_tune  # noqa: PLC0415 - KFP is slow to import
-    from tidegate.adapters.kfp_local_child import _parameters  # noqa: PLC0415
 
     given: dict[str, Any] = {}
     monkeypatch.setattr(cli, "_run", lambda _pipeline, _run, arguments: given.update(arguments) or {})
@@ -59,6 +59,6 @@ def test_the_command_line_s_own_arguments_fit_the_pipeline(tmp_path: Path, monke
     for more in ([], ["--group", "who", "--event-time", "when", "-p", "rank=8"]):
         result = CliRunner().invoke(cli.app, ["fine-tune", "--data", str(data), *more])
         assert result.exit_code == 0, result.output
-        check_arguments("fine-tune", _parameters(fine_tune), given)
+        check_arguments("fine-tune", parameters_of(fine_tune), given)
     assert given["column_mapping"]["group"] == "who"
     assert given["rank"] == 8

@@ -13,6 +13,7 @@ import httpx
 import psutil
 
 from tidegate.cli.checks.finding import Finding
+from tidegate.local.process import ProcessBook
 from tidegate.settings import Settings
 
 NAME = "platform"
@@ -54,7 +55,7 @@ def check(settings: Settings) -> Finding:
                 answer=_ask(endpoints[name], _token(settings) if name == "ray" else None)
                 if name in endpoints
                 else None,
-                log=str(settings.home / "logs" / f"{name}.log"),
+                log=str(ProcessBook(settings.home).log_path(name)),
             )
             for name in sorted({*records, *endpoints})
         ]
