@@ -1,0 +1,10 @@
+//go:build tools
+
+// Package tools names the programs that the tests build; go.mod and go.sum pin what they are made of.
+package tools
+
+import (
+	_ "k8s.io/kubernetes/cmd/kube-apiserver"
+	_ "k8s.io/kubernetes/cmd/kubectl"
+	_ "go.etcd.io/etcd/server/v3"
+)
