@@ -8,7 +8,7 @@ import threading
 from types import FrameType
 
 from serving.controller.loop import Controller
-from serving.controller.parts import assemble
+from serving.controller.parts import assemble_local
 from serving.engines.catalog import render
 from tidegate import attestation, logging
 from tidegate.adapters.mlflow_registry import MlflowRegistry
@@ -67,7 +67,7 @@ def build(settings: Settings) -> Controller:
     clock = SystemClock()
     key = attestation.load_or_create_key(settings.attestation_key_path)
     return Controller(
-        assemble(
+        assemble_local(
             db=Database.open(settings.database_url),
             clock=clock,
             intervals=settings.intervals,

@@ -6,10 +6,11 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from serving.controller.conditions import degraded, runtime_status
 from serving.controller.parts import Parts
 from serving.controller.reconcile import Reconciler, explain_trouble, is_contention
 from tidegate.domain.resources import ModelDeployment, ModelRuntime
-from tidegate.errors import Conflict
+from tidegate.errors import Conflict, TidegateError
 from tidegate.ids import new_id
 from tidegate.logging import get_logger
 from tidegate.ports import AdapterSlot
@@ -72,19 +73,19 @@ class Controller:
             else:
                 slots.setdefault(runtime, []).append(found)
         for stored in self.parts.resources.list("ModelRuntime"):
-            self._keep_engine(stored, slots, unsure)
+            self._keep_engine(stored, slots, unsure, fence)
 
     def release(self) -> None:
         """Lets another controller lead at once."""
         if self._fence is not None:
-            self.parts.leases.release(LEASE, self.holder, self._fence.epoch)
+            self.parts.election.release(LEASE, self.holder, self._fence.epoch)
             self._fence = None
 
     def _lead(self) -> Fence | None:
         ttl = self.parts.intervals.lease_ttl
-        if self._fence is not None and self.parts.leases.renew(LEASE, self.holder, self._fence.epoch, ttl):
+        if self._fence is not None and self.parts.election.renew(LEASE, self.holder, self._fence.epoch, ttl):
             return self._fence
-        epoch = self.parts.leases.acquire(LEASE, self.holder, ttl)
+        epoch = self.parts.election.acquire(LEASE, self.holder, ttl)
         if epoch is None and self._fence is not None:
             _log.warning("the lease went to another controller", epoch=self._fence.epoch)
         if epoch is not None:
@@ -106,30 +107,24 @@ class Controller:
 
     def _say_degraded(self, stored: StoredResource, problem: str, fence: Fence) -> None:
         """The trouble as a condition; what was decided so far stays."""
-        current = self.parts.resources.get("ModelDeployment", stored.name)
-        if current is None or current.deleted:
-            return
-        conditions = [item for item in current.status.get("conditions", []) if item["type"] != "Degraded"]
-        degraded = {
-            "type": "Degraded",
-            "status": "True",
-            "reason": "Trouble",
-            "message": problem,
-            "observed_generation": current.generation,
-            "last_transition_time": None,
-        }
-        status = current.status | {"conditions": [*conditions, degraded]}
-        if status == current.status:
-            return
         try:
-            self.parts.resources.update_status(
-                "ModelDeployment", stored.name, status, current.resource_version, fence=fence
-            )
-        except Conflict:
-            _log.info("status was written meanwhile", deployment=stored.name)
+            current = self.parts.resources.get("ModelDeployment", stored.name)
+            if current is None or current.deleted:
+                return
+            status = degraded(current.status, current.generation, problem, self.parts.clock.now())
+            if status == current.status:
+                return
+            self.parts.records.record(current, status, (), {}, fence)
+            self.parts.announcer.troubled(current, problem)
+        except TidegateError as error:
+            _log.warning("the trouble cannot be put on record", deployment=stored.name, problem=str(error))
 
     def _keep_engine(
-        self, stored: StoredResource, slots: dict[str, list[tuple[AdapterSlot, ...]]], unsure: set[str]
+        self,
+        stored: StoredResource,
+        slots: dict[str, list[tuple[AdapterSlot, ...]]],
+        unsure: set[str],
+        fence: Fence,
     ) -> None:
         runtime = stored.resource
         if not isinstance(runtime, ModelRuntime):
@@ -137,14 +132,26 @@ class Controller:
         if stored.deleted:
             if stored.name not in slots and stored.name not in unsure:
                 self.parts.engines.drop(stored.name)
-                self.parts.resources.purge("ModelRuntime", stored.name)
+                self.parts.resources.purge("ModelRuntime", stored.name, fence=fence)
             return
         self.parts.engines.look(stored.name)
+        self._say_how(stored, fence)
         if stored.name in unsure or self.parts.engines.report(stored.name).status is None:
             return  # never unload what may still be served
         limit = runtime.spec.engine.max_adapters
         manifest = runtime.spec.model_dump(mode="json", by_alias=True)
         self.parts.engines.want(stored.name, manifest, shared_slots(slots.get(stored.name, []), limit))
+
+    def _say_how(self, stored: StoredResource, fence: Fence) -> None:
+        """The runtime's status, when it changed."""
+        report = self.parts.engines.report(stored.name)
+        status = runtime_status(report.status, report.trouble, stored.generation, stored.status, self.parts.clock.now())
+        if status == stored.status:
+            return
+        try:
+            self.parts.records.record(stored, status, (), {}, fence)
+        except Conflict as error:
+            _log.info("written meanwhile", runtime=stored.name, problem=str(error))
 
 
 def shared_slots(wanted: Sequence[tuple[AdapterSlot, ...]], limit: int) -> list[AdapterSlot]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from serving.controller.engine_keeper import EngineKeeper
+from serving.controller.local import LogAnnouncer, SqlRecords
+from serving.controller.ports import Actions, Announcer, Election, Records, Resources, Routing
 from serving.controller.registry_watch import RegistryWatch
 from tidegate.clock import Clock
 from tidegate.db import Database
@@ -21,23 +23,30 @@ from tidegate.store.routing import RoutingStore
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Stores, and the watched outside."""
+    """The ports, the evidence in its database, and the watched outside.
+
+    Attributes:
+        leases: of the database, where the scorer holds its own.
+        keys: attestation keys that are accepted, by id.
+    """
 
     db: Database
     clock: Clock
     intervals: Intervals
-    resources: ResourceStore
-    routing: RoutingStore
+    resources: Resources
+    routing: Routing
+    actions: Actions
+    election: Election
+    records: Records
+    announcer: Announcer
     evidence: EvidenceStore
-    actions: ActionStore
     leases: LeaseStore
-    ledger: Ledger
     registry: RegistryWatch
     engines: EngineKeeper
     keys: Mapping[str, bytes]
 
 
-def assemble(
+def assemble_local(
     db: Database,
     clock: Clock,
     intervals: Intervals,
@@ -45,27 +54,39 @@ def assemble(
     engines: Engines,
     keys: Mapping[str, bytes],
 ) -> Parts:
-    """The parts over one database.
+    """The parts of one machine, over one database.
 
     Args:
         keys: attestation keys that are accepted, by id.
     """
-    ledger = Ledger(db, clock)
-
-    def alias_set(model: str, alias: str, version: str) -> None:
-        ledger.append("alias.set", model, {"alias": alias, "version": version}, actor="controller")
-
+    resources, actions, leases, ledger = (
+        ResourceStore(db, clock),
+        ActionStore(db, clock),
+        LeaseStore(db, clock),
+        Ledger(db, clock),
+    )
     return Parts(
         db=db,
         clock=clock,
         intervals=intervals,
-        resources=ResourceStore(db, clock),
+        resources=resources,
         routing=RoutingStore(db, clock),
+        actions=actions,
+        election=leases,
+        records=SqlRecords(db, resources, ledger, actions),
+        announcer=LogAnnouncer(),
         evidence=EvidenceStore(db, clock),
-        actions=ActionStore(db, clock),
-        leases=LeaseStore(db, clock),
-        ledger=ledger,
-        registry=RegistryWatch(registry, alias_set),
+        leases=leases,
+        registry=RegistryWatch(registry, alias_recorder(ledger)),
         engines=EngineKeeper(engines),
         keys=keys,
     )
+
+
+def alias_recorder(ledger: Ledger) -> Callable[[str, str, str], None]:
+    """Puts every alias that the controller sets on record."""
+
+    def alias_set(model: str, alias: str, version: str) -> None:
+        ledger.append("alias.set", model, {"alias": alias, "version": version}, actor="controller")
+
+    return alias_set

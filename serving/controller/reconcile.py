@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from serving.controller.facts import facts, transition_id
 from serving.controller.observe import Observer
 from serving.controller.parts import Parts
 from serving.rollout.actions import PublishRouting, SetAlias, UnloadAdapter
@@ -15,28 +16,12 @@ from serving.rollout.table import routing_table
 from tidegate.domain.resources import ModelDeployment, ModelRuntime
 from tidegate.domain.routing import RoutingTable
 from tidegate.errors import Conflict, TidegateError
-from tidegate.ledger import Draft
 from tidegate.logging import get_logger
 from tidegate.ports import AdapterSlot
 from tidegate.store.leases import Fence
 from tidegate.store.resources import StoredResource
 
 _log = get_logger(__name__)
-
-_DECISIONS = frozenset(
-    {
-        "HarmFound",
-        "GatesPassed",
-        "PromotedByOperator",
-        "InitialDeployment",
-        "DeadlinePassed",
-        "MaxPairsReached",
-        "Aborted",
-        "AbortedAfterPromotion",
-        "Superseded",
-    }
-)
-"""Reasons of transitions that settle a version's fate: the ledger keeps the whole judgement with them."""
 
 
 @dataclass(slots=True)
@@ -68,11 +53,12 @@ class Reconciler:
         in_force = self.parts.routing.get(name)
         last_epoch = in_force.epoch if in_force is not None else self.parts.routing.last_epoch(name)
         state = read_state(name, stored.status, in_force, last_epoch)
+        self.parts.records.settle(stored, state, in_force, fence)
         runtime = self._runtime(deployment)
         seen = self.observer.observe(deployment, state, runtime, in_force)
         decision = decide(state, seen, self.parts.clock.now())
         self._record(stored, decision, seen, fence)
-        self._act(deployment, decision, seen, in_force, fence)
+        self._act(stored, deployment, decision, in_force, fence)
         return self._slots(deployment, decision, seen)
 
     def _runtime(self, deployment: ModelDeployment) -> ModelRuntime | None:
@@ -84,49 +70,34 @@ class Reconciler:
     # --- record ------------------------------------------------------------------------------------------------------
 
     def _record(self, stored: StoredResource, decision: Decision, seen: Observation, fence: Fence) -> None:
-        """Status, facts and answers in one transaction, refused when the resource or the lease changed."""
+        """Status, facts and answers, before anything is done about them."""
         trouble = seen.engine.message if not seen.engine.known and seen.engine.message else None
         status = status_document(decision.state, seen, stored.generation, trouble, stored.status)
         if status == stored.status and not decision.answers:
             return
-        with self.parts.db.write() as conn:
-            self.parts.resources.update_status(
-                "ModelDeployment", stored.name, status, stored.resource_version, fence=fence, conn=conn
-            )
-            self.parts.ledger.append_many(_facts(stored.name, decision), conn=conn)
-            for action, answer in decision.answers.items():
-                self.parts.actions.done(action, answer, conn=conn)
-        for transition in decision.transitions:
-            _log.info(
-                "transition",
-                deployment=stored.name,
-                rollout=transition.rollout,
-                phase=transition.to_phase,
-                step=transition.step,
-                weight=transition.weight,
-                reason=transition.reason,
-                message=transition.message,
-                by=transition.by,
-            )
+        made = facts(stored.name, decision.state, decision.transitions)
+        self.parts.records.record(stored, status, made, decision.answers, fence)
+        self.parts.announcer.decided(stored, decision.transitions, status)
 
     # --- act ---------------------------------------------------------------------------------------------------------
 
     def _act(
         self,
+        stored: StoredResource,
         deployment: ModelDeployment,
         decision: Decision,
-        seen: Observation,
         in_force: RoutingTable | None,
         fence: Fence,
     ) -> None:
         for action in decision.actions:
             if isinstance(action, PublishRouting):
-                self._publish(deployment, action, decision.state, in_force, fence)
+                self._publish(stored, deployment, action, decision.state, in_force, fence)
             elif isinstance(action, SetAlias):
                 self.parts.registry.point(deployment.spec.model.name, action.alias, action.version)
 
     def _publish(
         self,
+        stored: StoredResource,
         deployment: ModelDeployment,
         action: PublishRouting,
         state: RolloutState,
@@ -139,14 +110,14 @@ class Reconciler:
         report = self.parts.engines.report(deployment.spec.runtime_ref.name)
         target = report.status.url if report.status is not None and report.status.url else None
         table = routing_table(wanted, name, versions, target, in_force, self.parts.clock.now())
-        decided = self.parts.ledger.entries(kind="rollout.transition", subject=name, limit=1)
+        last = state.history[-1] if state.history else None
         self.parts.routing.publish(
             table,
-            reason=decided[-1].payload["message"] if decided else state.message,
-            decision=decided[-1].id if decided else None,
+            reason=last.message if last is not None else state.message,
+            decision=transition_id(name, last) if last is not None else None,
             fence=fence,
         )
-        _log.info("routing published", deployment=name, epoch=table.epoch, weight=wanted.candidate_weight)
+        self.parts.announcer.published(stored, table)
 
     def _slots(
         self, deployment: ModelDeployment, decision: Decision, seen: Observation
@@ -174,7 +145,7 @@ class Reconciler:
 
     def _tear_down(self, name: str, fence: Fence) -> None:
         self.parts.routing.remove(name, fence=fence)
-        self.parts.resources.purge("ModelDeployment", name)
+        self.parts.resources.purge("ModelDeployment", name, fence=fence)
         _log.info("deployment removed", deployment=name)
 
 
@@ -186,21 +157,3 @@ def explain_trouble(error: Exception) -> str:
 def is_contention(error: Exception) -> bool:
     """Whether somebody else wrote first, which the next round settles."""
     return isinstance(error, Conflict)
-
-
-def _facts(name: str, decision: Decision) -> list[Draft]:
-    drafts = []
-    attempt = decision.state.attempt
-    for transition in decision.transitions:
-        payload = transition.model_dump(mode="json")
-        rollout = transition.rollout or None
-        if transition.to_phase == "Preflight" and transition.from_phase != "Preflight" and attempt is not None:
-            started = {"candidate": attempt.candidate, "plan": attempt.plan.model_dump(mode="json", by_alias=True)}
-            drafts.append(Draft("rollout.started", name, started | payload, transition.by, rollout))
-        if transition.reason in _DECISIONS:
-            judged = attempt.judgement.model_dump(mode="json") if attempt is not None and attempt.judgement else None
-            passed = attempt.passed if attempt is not None else None
-            found = payload | {"judgement": judged, "passed": passed, "epoch": decision.state.epoch}
-            drafts.append(Draft("rollout.decision", name, found, transition.by, rollout))
-        drafts.append(Draft("rollout.transition", name, payload, transition.by, rollout))
-    return drafts

@@ -130,6 +130,9 @@ def _loudly(message: str, result: PreflightResult) -> str:
 
 def _moving(draft: Draft, seen: Observation) -> None:
     """In a step: harm first, then what ends the attempt, then whether the step is complete."""
+    if not seen.evidence_known:
+        _blind(draft, seen)
+        return
     judgement = _judged(draft, seen)
     if _harmful(draft, judgement) or _superseded(draft, seen) or _past_deadline(draft):
         return
@@ -149,6 +152,12 @@ def _moving(draft: Draft, seen: Observation) -> None:
             _enter(draft, following)
         return
     _conclude(draft, judgement)
+
+
+def _blind(draft: Draft, seen: Observation) -> None:
+    """No evidence can be read: weights stay, what people ask for and the deadline still count."""
+    if not (_superseded(draft, seen) or _past_deadline(draft)):
+        draft.say("EvidenceUnreadable", f"{seen.trouble or 'The evidence cannot be read'}. Traffic stays where it is.")
 
 
 def _judged(draft: Draft, seen: Observation) -> Judgement:
@@ -277,6 +286,9 @@ def _ask_for_approval(draft: Draft, index: int) -> None:
 
 
 def _baking(draft: Draft, seen: Observation) -> None:
+    if not seen.evidence_known:
+        draft.say("EvidenceUnreadable", f"{seen.trouble or 'The evidence cannot be read'}. Traffic stays where it is.")
+        return
     if _harmful(draft, _judged(draft, seen)) or not _acknowledged(draft, seen):
         return
     attempt = draft.attempt
@@ -303,7 +315,7 @@ def _baking(draft: Draft, seen: Observation) -> None:
 
 def _paused(draft: Draft, seen: Observation) -> None:
     """A pause holds what advances; harm and a newer nomination still end the attempt."""
-    if draft.state.paused_from in MOVING and _harmful(draft, _judged(draft, seen)):
+    if seen.evidence_known and draft.state.paused_from in MOVING and _harmful(draft, _judged(draft, seen)):
         return
     if draft.state.paused_from in {"Preflight", "Shadow", "Step"}:
         _superseded(draft, seen)

@@ -53,6 +53,7 @@ class Draft:
             reason=reason,
             message=message,
             by=by,
+            epoch=after.epoch,
         )
         self.transitions.append(transition)
         self.change(history=(*after.history, transition)[-HISTORY_KEPT:])
@@ -100,7 +101,12 @@ class Draft:
         """Weights stay as they are until a person decides."""
         self.move("Paused", reason, message, by=by, paused_from=self.state.phase)
 
-    def answered(self, action: str, answer: str) -> None:
-        """An operator action that is dealt with and must not be done twice."""
-        self.answers[action] = answer
-        self.change(done_actions=(*self.state.done_actions, action)[-ACTIONS_REMEMBERED:])
+    def answered(self, action: str) -> None:
+        """An operator action that is dealt with and must not be done twice; the last transition says how."""
+        last = self.transitions[-1].model_copy(update={"action": action})
+        self.transitions[-1] = last
+        self.answers[action] = last.message
+        self.change(
+            done_actions=(*self.state.done_actions, action)[-ACTIONS_REMEMBERED:],
+            history=(*self.state.history[:-1], last),
+        )

@@ -41,6 +41,7 @@ class Observation:
         acks: fresh gateways and the epoch each has in force.
         scoring: whether a scorer of pairs is at work.
         evidence: of the running attempt.
+        evidence_known: False while the place where evidence lies does not answer: nothing is then judged by it.
         operator: what people asked for, oldest first.
     """
 
@@ -55,6 +56,7 @@ class Observation:
     scoring: bool = True
     acks: dict[str, int] = field(default_factory=dict)
     evidence: Evidence = field(default_factory=Evidence)
+    evidence_known: bool = True
     operator: tuple[OperatorAction, ...] = ()
     champion: str | None = None
     champion_known: bool = False

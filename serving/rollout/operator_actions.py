@@ -25,7 +25,7 @@ def answer(draft: Draft, seen: Observation) -> bool:
             "approve": _approve,
             "promote": _promote,
         }[action.action](draft, seen, action)
-        draft.answered(action.id, draft.transitions[-1].message)
+        draft.answered(action.id)
     return bool(draft.transitions)
 
 

@@ -55,6 +55,8 @@ class Transition(Contract):
     reason: str = Field(description="CamelCase code; docs/rollouts.md says of each what to do")
     message: str = Field(description="a sentence for an on-call engineer")
     by: str = "controller"
+    epoch: NonNegativeInt = Field(default=0, description="of the routing that the state wants from here on")
+    action: str | None = Field(default=None, description="id of the operator action that this answers")
 
 
 class Attempt(Contract):

@@ -1,6 +1,6 @@
 """The ledger: append-only, hash-chained facts in SQL. See `tidegate.ledger.ledger.Ledger`."""
 
-from tidegate.ledger.entry import GENESIS, KINDS, Draft, Kind, LedgerEntry
+from tidegate.ledger.entry import GENESIS, KINDS, Draft, Kind, LedgerEntry, fact_id
 from tidegate.ledger.ledger import Ledger
 from tidegate.ledger.serving import Serving, ServingArm
 from tidegate.ledger.verify import Anchor, VerifyResult
@@ -16,4 +16,5 @@ __all__ = [
     "Serving",
     "ServingArm",
     "VerifyResult",
+    "fact_id",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,17 +34,23 @@ KINDS: frozenset[str] = frozenset(get_args(Kind))
 
 GENESIS = digest_bytes(b"tidegate ledger, first row")
 """What the first row names as its predecessor's hash."""
+_ID_BYTES = 16
+"""26 characters of base32, as long as a ULID."""
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A fact on its way into the ledger."""
+    """A fact on its way into the ledger.
+
+    With an `id` (see `fact_id`) it is appended once, however often it is offered; without one it gets a new ULID.
+    """
 
     kind: Kind
     subject: str
     payload: dict[str, Any]
     actor: str
     rollout: str | None = None
+    id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +91,12 @@ class LedgerEntry:
             "payload": self.payload,
             "hash": self.hash,
         }
+
+
+def fact_id(kind: Kind, subject: str, identity: Any) -> str:
+    """The id of a fact that is offered until it has arrived: the same `identity` (JSON-ready) gives the same id."""
+    digest = hashlib.sha256(canonical_json([kind, subject, identity]).encode()).digest()
+    return base64.b32encode(digest[:_ID_BYTES]).decode().rstrip("=")
 
 
 def row_hash(prev_hash: str, entry: LedgerEntry) -> str:

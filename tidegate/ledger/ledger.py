@@ -55,32 +55,40 @@ class Ledger:
         return self.append_many([draft], conn=conn)[0]
 
     def append_many(self, drafts: Sequence[Draft], *, conn: sa.Connection | None = None) -> list[LedgerEntry]:
-        """Appends facts in order, in one transaction."""
+        """Appends facts in order, in one transaction; those whose id is there already are left out.
+
+        Returns:
+            What was appended.
+        """
         if not drafts:
             return []
-        texts = [_payload_text(draft) for draft in drafts]
+        texts = {id(draft): _payload_text(draft) for draft in drafts}
         with self._db.write(conn) as own:
             # The head row is the queue: whoever holds its lock appends next (SQLite: the write lock does the same).
             head = own.execute(sa.select(table.head.c.seq, table.head.c.hash).with_for_update()).one()
             seq, last_hash, now, entries = int(head.seq), str(head.hash), self._clock.now(), []
-            for draft, text in zip(drafts, texts, strict=True):
+            known = _known_ids(own, drafts)
+            for draft in drafts:
+                if draft.id in known:
+                    continue
                 seq += 1
                 entry = LedgerEntry(
                     seq=seq,
-                    id=new_id(),
+                    id=draft.id or new_id(),
                     time=now,
                     kind=draft.kind,
                     subject=draft.subject,
                     rollout=draft.rollout,
                     actor=draft.actor,
-                    payload_text=text,
+                    payload_text=texts[id(draft)],
                     prev_hash=last_hash,
                     hash="",
                 )
                 last_hash = row_hash(last_hash, entry)
                 entries.append(replace(entry, hash=last_hash))
-            own.execute(sa.insert(table.entries), [_to_row(entry) for entry in entries])
-            own.execute(sa.update(table.head).values(seq=seq, hash=last_hash))
+            if entries:
+                own.execute(sa.insert(table.entries), [_to_row(entry) for entry in entries])
+                own.execute(sa.update(table.head).values(seq=seq, hash=last_hash))
         return entries
 
     def entries(
@@ -169,6 +177,13 @@ class Ledger:
                 .limit(2)
             )
             return serving_at(routing, [_to_entry(reason) for reason in reasons])
+
+
+def _known_ids(conn: sa.Connection, drafts: Sequence[Draft]) -> set[str]:
+    ids = [draft.id for draft in drafts if draft.id is not None]
+    if not ids:
+        return set()
+    return set(conn.execute(sa.select(table.entries.c.id).where(table.entries.c.id.in_(ids))).scalars())
 
 
 def _payload_text(draft: Draft) -> str:

@@ -123,10 +123,11 @@ class ResourceStore:
                 "resource.deleted", f"{kind}/{name}", {"resource_version": version}, actor=actor, conn=conn
             )
 
-    def purge(self, kind: str, name: str) -> None:
+    def purge(self, kind: str, name: str, *, fence: Fence | None = None) -> None:
         """Removes the row of a resource that was deleted and torn down; a resource in use is left alone."""
         gone = sa.and_(resources.c.kind == kind, resources.c.name == name, resources.c.deleted.is_(True))
         with self._db.write() as conn:
+            check_fence(conn, fence)
             conn.execute(sa.delete(resources).where(gone))
 
     def update_status(

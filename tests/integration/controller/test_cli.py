@@ -46,7 +46,7 @@ def test_list_and_explain_say_how_a_rollout_goes(shadowing: World) -> None:
 
 
 def test_history_says_who_did_what(shadowing: World) -> None:
-    shadowing.parts.actions.submit(NAME, "abort", "cli:ada", "a drill")
+    shadowing.actions.submit(NAME, "abort", "cli:ada", "a drill")
     shadowing.until("RolledBack")
     rows = json.loads(run("history", NAME, "-o", "json"))
     assert [row["reason"] for row in rows][-2:] == ["Aborted", "Aborted"]

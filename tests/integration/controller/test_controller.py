@@ -30,7 +30,7 @@ def leaders(*controllers: Controller) -> list[bool]:
 
 
 def weights(world: World) -> list[tuple[str, float]]:
-    published = world.parts.ledger.entries(kind="routing.published", subject=NAME)
+    published = world.ledger.entries(kind="routing.published", subject=NAME)
     return [(arm["version"], arm["weight"]) for entry in published for arm in entry.payload["table"]["arms"]]
 
 
@@ -57,14 +57,14 @@ def test_a_better_version_is_promoted_and_every_step_is_on_record(world: World) 
     assert world.status["stable"] == "2"
     shares = [weight for version, weight in weights(world) if version == "2"]
     assert shares == [0.0, 10.0, 50.0, 100.0, 100.0]
-    kinds = [entry.kind for entry in world.parts.ledger.entries(subject=NAME)]
+    kinds = [entry.kind for entry in world.ledger.entries(subject=NAME)]
     assert kinds.count("rollout.started") == 2
-    decisions = world.parts.ledger.entries(kind="rollout.decision", subject=NAME)
+    decisions = world.ledger.entries(kind="rollout.decision", subject=NAME)
     assert decisions[-1].payload["reason"] == "GatesPassed"
     assert "exact-match is at most 5 points worse" in decisions[-1].payload["passed"]
-    assert world.parts.ledger.verify().ok
+    assert world.ledger.verify().ok
     assert "version 2 serves" in explain(world.state)
-    drawn = timeline(world.parts.ledger.entries())
+    drawn = timeline(world.ledger.entries())
     assert [mark.phase for mark in drawn.marks][-2:] == ["Baking", "Succeeded"]
     assert drawn.scores[-1].losses == 0
 
@@ -102,17 +102,17 @@ def test_what_people_ask_is_answered_once_with_their_name_on_record(world: World
     world.tick()
     world.nominate("2")
     world.until("Shadow")
-    asked = world.parts.actions.submit(NAME, "abort", "ada", "wrong data")
+    asked = world.actions.submit(NAME, "abort", "ada", "wrong data")
     world.tick()
-    answered = world.parts.actions.get(asked.id)
+    answered = world.actions.get(asked.id)
     assert answered is not None
     assert answered.answer == "Aborted by ada (wrong data)."
-    decisions = world.parts.ledger.entries(kind="rollout.decision", subject=NAME)
+    decisions = world.ledger.entries(kind="rollout.decision", subject=NAME)
     assert (decisions[-1].actor, decisions[-1].payload["reason"]) == ("ada", "Aborted")
-    refused = world.parts.actions.submit(NAME, "approve", "ada")
+    refused = world.actions.submit(NAME, "approve", "ada")
     world.until("RolledBack")
     world.tick()
-    second = world.parts.actions.get(refused.id)
+    second = world.actions.get(refused.id)
     assert second is not None
     assert "was refused" in (second.answer or "")
 
@@ -154,10 +154,10 @@ def test_only_one_controller_leads_and_a_stale_one_writes_nothing(tmp_path: Path
     stored = world.parts.resources.get("ModelDeployment", NAME)
     assert stored is not None
     assert stale_fence is not None
-    entries = len(world.parts.ledger.entries())
+    entries = len(world.ledger.entries())
     with pytest.raises(Exception, match="lease 'controller' is at epoch"):
         world.controller.reconciler.reconcile(stored, stale_fence)
-    assert len(world.parts.ledger.entries()) == entries
+    assert len(world.ledger.entries()) == entries
     world.controller.tick()
     assert leaders(world.controller, other) == [False, True]
 
@@ -168,7 +168,7 @@ def test_a_lost_status_is_rebuilt_from_the_routing_in_force(world: World) -> Non
     world.until("Shadow")
     stored = world.parts.resources.get("ModelDeployment", NAME)
     assert stored is not None
-    world.parts.resources.update_status("ModelDeployment", NAME, {}, stored.resource_version)
+    world.stores.update_status("ModelDeployment", NAME, {}, stored.resource_version)
     epoch = world.parts.routing.get(NAME).epoch  # type: ignore[union-attr]
     world.tick()
     assert world.state.stable == "1"
@@ -190,7 +190,7 @@ def test_a_registry_that_is_gone_stops_no_rollback(world: World) -> None:
 def test_a_runtime_that_does_not_exist_is_a_condition(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.set_up()
-    world.parts.resources.delete("ModelRuntime", "local", "test")
+    world.stores.delete("ModelRuntime", "local", "test")
     for _ in range(3):
         world.tick()
     degraded = next(c for c in world.status["conditions"] if c["type"] == "Degraded")
@@ -201,9 +201,9 @@ def test_a_runtime_that_does_not_exist_is_a_condition(tmp_path: Path) -> None:
 def test_a_deployment_that_was_deleted_serves_again_when_it_is_applied_again(world: World) -> None:
     world.tick()
     before = world.parts.routing.last_epoch(NAME)
-    world.parts.resources.delete("ModelDeployment", NAME, "test")
+    world.stores.delete("ModelDeployment", NAME, "test")
     world.tick()
-    world.parts.resources.apply(deployment(), "test")
+    world.stores.apply(deployment(), "test")
     world.until("Succeeded")
     world.tick()
     table = world.parts.routing.get(NAME)
@@ -217,7 +217,7 @@ def test_what_serves_is_not_moved_to_another_engine_or_model(world: World) -> No
     moved = deployment().model_dump(mode="json", by_alias=True)
     moved["spec"]["runtimeRef"]["name"] = "elsewhere"
     with pytest.raises(Conflict, match="cannot become 'elsewhere'"):
-        world.parts.resources.apply(ModelDeployment.model_validate(moved), "test")
+        world.stores.apply(ModelDeployment.model_validate(moved), "test")
 
 
 def test_deployments_on_one_engine_keep_what_serves_before_any_canary() -> None:
@@ -230,7 +230,7 @@ def test_deployments_on_one_engine_keep_what_serves_before_any_canary() -> None:
 
 def test_a_deleted_deployment_is_taken_out_of_routing(world: World) -> None:
     world.tick()
-    world.parts.resources.delete("ModelDeployment", NAME, "test")
+    world.stores.delete("ModelDeployment", NAME, "test")
     world.tick()
     assert world.parts.routing.get(NAME) is None
     assert world.parts.resources.get("ModelDeployment", NAME) is None

@@ -78,7 +78,7 @@ def controlled(home: Path, outcomes: str, killed_after: int | None, ticks: int) 
 
 
 def published(world: World) -> list[dict[str, Any]]:
-    return [entry.payload["table"] for entry in world.parts.ledger.entries(kind="routing.published", subject=NAME)]
+    return [entry.payload["table"] for entry in world.ledger.entries(kind="routing.published", subject=NAME)]
 
 
 def check_nothing_happened_twice(world: World) -> None:
@@ -86,10 +86,10 @@ def check_nothing_happened_twice(world: World) -> None:
     assert epochs == sorted(set(epochs))
     transitions = Counter(
         (entry.rollout, entry.payload["to_phase"], entry.payload["step"], entry.payload["reason"])
-        for entry in world.parts.ledger.entries(kind="rollout.transition", subject=NAME)
+        for entry in world.ledger.entries(kind="rollout.transition", subject=NAME)
     )
     assert max(transitions.values()) == 1, transitions.most_common(3)
-    assert world.parts.ledger.verify().ok
+    assert world.ledger.verify().ok
 
 
 def kill_through(tmp_path: Path, outcomes: str, phase: str, number: str) -> World:
@@ -119,7 +119,7 @@ def test_a_good_version_is_promoted_through_any_number_of_kills(tmp_path: Path) 
     )
     passes = [
         entry.payload
-        for entry in world.parts.ledger.entries(kind="rollout.decision", subject=NAME)
+        for entry in world.ledger.entries(kind="rollout.decision", subject=NAME)
         if entry.payload["reason"] == "GatesPassed"
     ]
     assert len(passes) == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.controller.loop import Controller
-from serving.controller.parts import Parts, assemble
+from serving.controller.parts import Parts, assemble_local
 from serving.rollout.state import RolloutState
 from tests.integration.controller.fakes import KEYS, FileEngines, FileRegistry, signed
 from tidegate.clock import Clock, SystemClock
@@ -15,8 +15,12 @@ from tidegate.db import Database
 from tidegate.domain.evidence import BUCKETS, ArmWindow, Feedback, PairEvent
 from tidegate.domain.resources import ModelDeployment, ModelRuntime
 from tidegate.ids import new_id
+from tidegate.ledger import Ledger
 from tidegate.settings import Intervals
+from tidegate.store.actions import ActionStore
 from tidegate.store.leases import SCORER_LEASE
+from tidegate.store.resources import ResourceStore
+from tidegate.store.routing import RoutingStore
 
 NAME = "intent-assistant"
 
@@ -54,7 +58,7 @@ def deployment(**rollout: Any) -> ModelDeployment:
 
 
 def parts_of(home: Path, clock: Clock | None = None, lease_ttl: float = 1.0) -> Parts:
-    return assemble(
+    return assemble_local(
         db=Database.open(f"sqlite:///{home / 'tidegate.db'}"),
         clock=clock or SystemClock(),
         intervals=Intervals(lease_ttl=lease_ttl, ack_fresh=10.0),
@@ -79,8 +83,8 @@ class World:
         assert self.parts.leases.acquire(SCORER_LEASE, "test", 86_400.0) is not None
         self.registry.add(signed("1"))
         self.registry.set_alias("banking-intent", "challenger", "1")
-        self.parts.resources.apply(RUNTIME, "test")
-        self.parts.resources.apply(deployment(**rollout), "test")
+        self.stores.apply(RUNTIME, "test")
+        self.stores.apply(deployment(**rollout), "test")
         feedback = Feedback(
             id=new_id(),
             request_id="r",
@@ -95,6 +99,18 @@ class World:
     def nominate(self, number: str, **changes: Any) -> None:
         self.registry.add(signed(number, **changes))
         self.registry.set_alias("banking-intent", "challenger", number)
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(self.parts.db, self.clock)
+
+    @property
+    def actions(self) -> ActionStore:
+        return ActionStore(self.parts.db, self.clock)
+
+    @property
+    def stores(self) -> ResourceStore:
+        return ResourceStore(self.parts.db, self.clock)
 
     @property
     def status(self) -> dict[str, Any]:
@@ -118,7 +134,7 @@ class World:
         table = self.parts.routing.get(NAME)
         if table is None:
             return
-        self.parts.routing.acknowledge("gateway-1", NAME, table.epoch)
+        RoutingStore(self.parts.db, self.clock).acknowledge("gateway-1", NAME, table.epoch)
         now = self.clock.now()
         block = now - timedelta(seconds=10)
         self.parts.evidence.add_windows(

@@ -1,0 +1,78 @@
+"""Statuses that the judgement has no part in: a runtime's, and the trouble of a deployment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from serving.rollout.status import Condition
+from tidegate.ports import EngineStatus
+
+
+def degraded(status: Mapping[str, Any], generation: int, problem: str, now: datetime) -> dict[str, Any]:
+    """A deployment's status with its trouble as a condition; everything else stays as it is."""
+    before = status.get("conditions", ())
+    others = [item for item in before if item["type"] != "Degraded"]
+    made = condition("Degraded", True, "Trouble", problem, generation, before, now)
+    return {**status, "conditions": [*others, made]}
+
+
+def runtime_status(
+    engine: EngineStatus | None,
+    trouble: str | None,
+    generation: int,
+    before: Mapping[str, Any],
+    now: datetime,
+) -> dict[str, Any]:
+    """A ModelRuntime's status.
+
+    Args:
+        engine: what the engine says of itself; None while it does not answer: the numbers then stay the last known.
+        trouble: what went wrong at the last poll.
+    """
+    known = before.get("conditions", ())
+    numbers = {name: before.get(name) for name in ("url", "replicasReady", "replicasWanted", "adapters")}
+    if engine is not None:
+        numbers = {
+            "url": engine.url,
+            "replicasReady": engine.replicas_ready,
+            "replicasWanted": engine.replicas_wanted,
+            "adapters": sorted(engine.adapters),
+        }
+    ready = engine is not None and engine.ready
+    message = trouble or (engine.message if engine is not None else "") or "All replicas hold every adapter."
+    return {
+        "observedGeneration": generation,
+        **numbers,
+        "message": message,
+        "conditions": [
+            condition("Ready", ready, "EngineReady" if ready else "EngineNotReady", message, generation, known, now),
+            condition(
+                "Degraded", trouble is not None, "Trouble" if trouble else "AllAnswer", message, generation, known, now
+            ),
+        ],
+    }
+
+
+def condition(
+    kind: Any,
+    holds: bool,
+    reason: str,
+    message: str,
+    generation: int,
+    before: Sequence[Mapping[str, Any]],
+    now: datetime,
+) -> dict[str, Any]:
+    """A condition, with the time since which it holds or does not."""
+    status: Any = "True" if holds else "False"
+    old = next((item for item in before if item["type"] == kind and item["status"] == status), None)
+    since = old["last_transition_time"] if old is not None else now
+    return Condition(
+        type=kind,
+        status=status,
+        reason=reason,
+        message=message,
+        observed_generation=generation,
+        last_transition_time=since,
+    ).model_dump(mode="json")

@@ -1,0 +1,97 @@
+"""What a controller needs of the place it runs in. SQL stores do it on one machine, the API server on a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from serving.rollout.state import RolloutState, Transition
+from tidegate.domain.routing import RoutingTable
+from tidegate.ledger import Draft
+from tidegate.store.actions import SubmittedAction
+from tidegate.store.leases import Fence
+from tidegate.store.resources import StoredResource
+
+
+class Resources(Protocol):
+    """Desired state, and the status that belongs to it."""
+
+    def list(self, kind: str) -> list[StoredResource]: ...
+
+    def get(self, kind: str, name: str) -> StoredResource | None: ...
+
+    def purge(self, kind: str, name: str, *, fence: Fence | None = None) -> None:
+        """Lets go of a resource that was deleted and is torn down."""
+
+
+class Routing(Protocol):
+    """Routing tables with monotone epochs, and who has taken them over."""
+
+    def get(self, deployment: str) -> RoutingTable | None: ...
+
+    def last_epoch(self, deployment: str) -> int: ...
+
+    def publish(
+        self,
+        table: RoutingTable,
+        *,
+        reason: str | None = None,
+        decision: str | None = None,
+        fence: Fence | None = None,
+    ) -> None:
+        """Raises:
+        Conflict: an equal or higher epoch is in force, or the lease went to another.
+        """
+
+    def remove(self, deployment: str, *, fence: Fence | None = None) -> None: ...
+
+    def acks(self, deployment: str, fresh_seconds: float = 10.0) -> dict[str, int]: ...
+
+
+class Actions(Protocol):
+    """What people ask of rollouts."""
+
+    def pending(self, deployment: str) -> list[SubmittedAction]: ...
+
+
+class Election(Protocol):
+    """At most one leader. The epoch grows with every change of holder; it fences what the leader writes."""
+
+    def acquire(self, name: str, holder: str, ttl_seconds: float) -> int | None: ...
+
+    def renew(self, name: str, holder: str, epoch: int, ttl: float) -> bool: ...
+
+    def release(self, name: str, holder: str, epoch: int) -> None: ...
+
+
+class Records(Protocol):
+    """Puts a decision on record before anything is done about it."""
+
+    def record(
+        self,
+        stored: StoredResource,
+        status: dict[str, Any],
+        facts: Sequence[Draft],
+        answers: Mapping[str, str],
+        fence: Fence,
+    ) -> None:
+        """Status, facts and answers. With the status it is decided; the rest follows, also over a crash.
+
+        Raises:
+            Conflict: the resource or the lease changed meanwhile; nothing was recorded.
+        """
+
+    def settle(self, stored: StoredResource, state: RolloutState, in_force: RoutingTable | None, fence: Fence) -> None:
+        """Sees to it that what was recorded and published before has reached the ledger and the people."""
+
+
+class Announcer(Protocol):
+    """Tells what was decided to whoever watches: logs, events, metrics."""
+
+    def decided(self, stored: StoredResource, transitions: Sequence[Transition], status: Mapping[str, Any]) -> None: ...
+
+    def troubled(self, stored: StoredResource, problem: str) -> None: ...
+
+    def recovered(self, stored: StoredResource) -> None: ...
+
+    def published(self, stored: StoredResource, table: RoutingTable) -> None: ...
