@@ -18,7 +18,7 @@ from tidegate.domain.evidence import ArmWindow
 from tidegate.domain.resources import ModelDeployment, ModelRuntime, RolloutPlan
 from tidegate.domain.routing import RoutingTable
 from tidegate.domain.version import ModelVersion
-from tidegate.errors import ContractBroken
+from tidegate.errors import ContractBroken, Unavailable
 from tidegate.store.arrivals import scorers_seen
 from tidegate.store.leases import SCORER_LEASE
 
@@ -36,6 +36,17 @@ _NEEDS_LABEL_SET = frozenset({"valid-label"})
 """… that need the closed set of labels in the version's prompt …"""
 _NEEDS_ANSWERS = frozenset({"no-refusal"})
 """… and that need nothing but answers. Other scorers count as measured once they have scored a stable version."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What the database said; `trouble` when it said nothing."""
+
+    evidence: Evidence = field(default_factory=Evidence)
+    scoring: bool = False
+    measured: frozenset[str] = frozenset()
+    pairs_per_second: float | None = None
+    trouble: str | None = None
 
 
 @dataclass(slots=True)
@@ -59,22 +70,22 @@ class Observer:
         numbers = {v for v in (state.stable, state.candidate, state.previous) if v is not None}
         known = self.parts.registry.versions(model.name, numbers)
         champion = self.parts.registry.champion(model.name)
-        evidence = self._evidence(name, state)
         plan = deployment.spec.rollout
-        situation, missing = None, None
+        read = self._read(name, state, plan, known.get(state.stable) if state.stable is not None else None, now)
+        situation, missing = None, read.trouble
         if runtime is None:
             missing = f"ModelRuntime {deployment.spec.runtime_ref.name} does not exist; apply it"
+        elif read.trouble is not None:
+            pass  # what preflight has to know is not known
         elif state.stable is not None and state.stable not in known:
             missing = f"version {state.stable} of {model.name} cannot be read from the registry"
         else:
-            recent = self._recent_windows(name, state, now)
-            stable = known.get(state.stable) if state.stable is not None else None
             situation = Situation(
                 runtime=runtime.spec,
                 base_digest=runtime.spec.base_model.digest,
-                stable=stable,
-                measured=self._measured(name, plan, stable, recent, now) if state.phase == "Preflight" else frozenset(),
-                pairs_per_second=pairs_per_second(recent, plan, now),
+                stable=known.get(state.stable) if state.stable is not None else None,
+                measured=read.measured,
+                pairs_per_second=read.pairs_per_second,
             )
         view = self._engine(deployment, runtime)
         return Observation(
@@ -86,9 +97,10 @@ class Observer:
             engine=view,
             routing_epoch=in_force.epoch if in_force is not None else 0,
             routed=frozenset(arm.version for arm in in_force.arms) if in_force is not None else frozenset(),
-            scoring=state.phase not in ACTIVE or self._scoring(now),
+            scoring=read.scoring,
             acks=self.parts.routing.acks(name, self.parts.intervals.ack_fresh),
-            evidence=evidence,
+            evidence=read.evidence,
+            evidence_known=read.trouble is None,
             operator=tuple(
                 OperatorAction(
                     id=action.id,
@@ -103,6 +115,21 @@ class Observer:
             champion=champion.version,
             champion_known=champion.known,
         )
+
+    def _read(
+        self, name: str, state: RolloutState, plan: RolloutPlan, stable: ModelVersion | None, now: datetime
+    ) -> _Read:
+        """What lies in the database. That it does not answer is an observation, too: an abort must not wait for it."""
+        try:
+            recent = self._recent_windows(name, state, now)
+            return _Read(
+                evidence=self._evidence(name, state),
+                scoring=state.phase not in ACTIVE or self._scoring(now),
+                measured=self._measured(name, plan, stable, recent, now) if state.phase == "Preflight" else frozenset(),
+                pairs_per_second=pairs_per_second(recent, plan, now),
+            )
+        except Unavailable as error:
+            return _Read(trouble=error.problem)
 
     def _candidate(self, version: ModelVersion) -> Candidate:
         try:

@@ -1,0 +1,258 @@
+"""One namespace of a Kubernetes API server, as plain JSON objects: the same five verbs for every kind.
+
+Every call has a time-out, and nothing is retried in here: whoever calls comes again, and decides anew when it does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import urllib3
+from kubernetes import client, config
+
+from tidegate.errors import Conflict, InvalidInput, TidegateError, Unavailable
+
+Object = dict[str, Any]
+_JSON = "application/json"
+_MERGE_PATCH = "application/merge-patch+json"
+_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_POOL = 32
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKind:
+    """Where objects of a kind live."""
+
+    kind: str
+    version: str
+    plural: str
+
+    def path(self, namespace: str, name: str = "", sub: str = "") -> str:
+        root = f"/api/{self.version}" if "/" not in self.version else f"/apis/{self.version}"
+        return "/".join(part for part in (f"{root}/namespaces/{namespace}/{self.plural}", name, sub) if part)
+
+
+LEASE = ApiKind("Lease", "coordination.k8s.io/v1", "leases")
+EVENT = ApiKind("Event", "events.k8s.io/v1", "events")
+SERVICE = ApiKind("Service", "v1", "services")
+RAY_SERVICE = ApiKind("RayService", "ray.io/v1", "rayservices")
+
+
+class KubeApi:
+    """Objects of one namespace.
+
+    Args:
+        api: a configured client.
+        namespace: the only one that is looked at.
+        seconds: how long to wait for a connection, and for an answer.
+    """
+
+    def __init__(self, api: client.ApiClient, namespace: str, seconds: float = 5.0) -> None:
+        self._api = api
+        self.namespace = namespace
+        self._seconds = seconds
+
+    @classmethod
+    def connect(cls, namespace: str = "", *, seconds: float = 5.0) -> Self:
+        """The API server of this pod, else the one of the kubeconfig (`KUBECONFIG`, ~/.kube/config).
+
+        Args:
+            namespace: unset: the pod's own, or the kubeconfig's.
+
+        Raises:
+            InvalidInput: neither a service account nor a usable kubeconfig is there.
+        """
+        made = client.Configuration()
+        try:
+            if _NAMESPACE_FILE.exists():
+                config.load_incluster_config(client_configuration=made)
+                found = _NAMESPACE_FILE.read_text(encoding="utf-8").strip()
+            else:
+                config.load_kube_config(client_configuration=made)
+                _, active = config.list_kube_config_contexts()
+                found = active["context"].get("namespace", "default")
+        except (config.ConfigException, OSError) as error:
+            raise InvalidInput(
+                f"there is no way to a Kubernetes API server: {error}",
+                next_step="Run inside a pod with a service account, or set KUBECONFIG.",
+            ) from None
+        made.retries = False
+        made.connection_pool_maxsize = _POOL
+        return cls(client.ApiClient(made), namespace or found, seconds)
+
+    # --- the verbs ---------------------------------------------------------------------------------------------------
+
+    def get(self, kind: ApiKind, name: str) -> Object | None:
+        """The object, or None when there is none."""
+        return self._call("GET", kind.path(self.namespace, name), missing_is_none=True)
+
+    def list(self, kind: ApiKind, *, labels: str = "") -> tuple[list[Object], str]:
+        """All objects of a kind, and the resourceVersion from which a watch goes on."""
+        query = {"labelSelector": labels} if labels else {}
+        answer = self._must("GET", kind.path(self.namespace), query=query)
+        return list(answer.get("items") or ()), str(answer["metadata"]["resourceVersion"])
+
+    def create(self, kind: ApiKind, body: Object) -> Object:
+        """Raises:
+        Conflict: an object of that name exists.
+        InvalidInput: the server refuses it.
+        """
+        return self._must("POST", kind.path(self.namespace), body={**_head(kind), **body})
+
+    def replace(self, kind: ApiKind, body: Object, *, status: bool = False) -> Object:
+        """Replaces the object, or only its status, if it still has the resourceVersion that `body` names.
+
+        Raises:
+            Conflict: somebody else wrote, or the object is gone.
+        """
+        path = kind.path(self.namespace, body["metadata"]["name"], "status" if status else "")
+        return self._must("PUT", path, body={**_head(kind), **body})
+
+    def patch(self, kind: ApiKind, name: str, change: Object) -> Object:
+        """Merges a change (RFC 7386); with `metadata.resourceVersion` in it only onto that version."""
+        return self._must("PATCH", kind.path(self.namespace, name), body=change, content_type=_MERGE_PATCH)
+
+    def delete(self, kind: ApiKind, name: str, *, resource_version: str | None = None) -> None:
+        """An object that is not there is no error."""
+        body = {"preconditions": {"resourceVersion": resource_version}} if resource_version is not None else None
+        self._call("DELETE", kind.path(self.namespace, name), body=body, missing_is_none=True)
+
+    def watch(self, kind: ApiKind, since: str, *, seconds: int = 60) -> Iterator[tuple[str, Object]]:
+        """(ADDED | MODIFIED | DELETED | BOOKMARK, object) from a resourceVersion on, for at most so long.
+
+        Raises:
+            Conflict: the version is too old; list again.
+            Unavailable: the stream broke.
+        """
+        query = {
+            "watch": "true",
+            "resourceVersion": since,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(seconds),
+        }
+        response = self._request("GET", kind.path(self.namespace), query, None, _JSON, stream=seconds + self._seconds)
+        try:
+            for line in _lines(response):
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    raise _error(int(event["object"].get("code", 500)), event["object"].get("message", ""), kind.kind)
+                yield event["type"], event["object"]
+        except (urllib3.exceptions.HTTPError, ValueError) as error:
+            raise Unavailable(f"the watch of {kind.kind} broke: {error}", next_step="It is begun again.") from None
+        finally:
+            response.release_conn()
+
+    # --- the calls ---------------------------------------------------------------------------------------------------
+
+    def _must(self, method: str, path: str, **options: Any) -> Object:
+        answer = self._call(method, path, **options)
+        if answer is None:
+            raise Unavailable(f"the API server gave no answer to {method} {path}", next_step="Try again.")
+        return answer
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Object | None = None,
+        content_type: str = _JSON,
+        missing_is_none: bool = False,
+    ) -> Object | None:
+        try:
+            response = self._request(method, path, query or {}, body, content_type)
+        except _NotThereError:
+            if missing_is_none:
+                return None
+            raise Conflict(f"{path.rpartition('/')[2]} is gone", next_step="It was deleted meanwhile.") from None
+        try:
+            answer: Object = json.loads(response.data)
+        except ValueError:
+            raise Unavailable(
+                f"the API server answers {path} with no JSON: {response.data[:80]!r}",
+                next_step="Something else may listen at its address.",
+            ) from None
+        return answer
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: Object | None,
+        content_type: str,
+        *,
+        stream: float | None = None,
+    ) -> Any:
+        try:
+            return self._api.call_api(
+                path,
+                method,
+                query_params=list(query.items()),
+                header_params={"Accept": _JSON, "Content-Type": content_type},
+                body=body,
+                auth_settings=["BearerToken"],
+                _return_http_data_only=True,
+                _preload_content=False,
+                _request_timeout=(self._seconds, stream if stream is not None else self._seconds),
+            )
+        except client.ApiException as error:
+            if error.status == _NOT_FOUND:
+                raise _NotThereError from None
+            raise _error(error.status, _message(error.body), path) from None
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            where = self._api.configuration.host
+            raise Unavailable(
+                f"the Kubernetes API server at {where} does not answer ({type(error).__name__})",
+                next_step="Traffic stays where it is; it is tried again by itself.",
+            ) from None
+
+
+class _NotThereError(TidegateError):
+    """404: the callers know whether that is an error."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no such object")
+
+
+_NOT_FOUND, _CONFLICT, _GONE, _INVALID, _BAD = 404, 409, 410, 422, 400
+_DENIED = frozenset({401, 403})
+
+
+def _head(kind: ApiKind) -> Object:
+    return {"apiVersion": kind.version, "kind": kind.kind}
+
+
+def _message(body: Any) -> str:
+    """The message of a Status object; of anything else the beginning of its text."""
+    text = body.decode(errors="replace") if isinstance(body, bytes) else str(body or "")
+    try:
+        return str(json.loads(text)["message"])
+    except (ValueError, KeyError, TypeError):
+        return text[:200]
+
+
+def _error(status: int | None, message: str, what: str) -> TidegateError:
+    if status in {_CONFLICT, _GONE}:
+        return Conflict(message or f"{what} changed meanwhile", next_step="Read it again and decide anew.")
+    if status in _DENIED:
+        return Unavailable(
+            f"the API server refuses {what}: {message}",
+            next_step="Give the service account the role that the chart has for it.",
+        )
+    if status in {_INVALID, _BAD}:
+        return InvalidInput(f"the API server refuses {what}: {message}")
+    return Unavailable(f"the API server answers {what} with {status}: {message}", next_step="Try again later.")
+
+
+def _lines(response: Any) -> Iterator[str]:
+    """Lines of a stream, over the borders of what arrives at a time."""
+    rest = b""
+    for part in response.stream(amt=None, decode_content=False):
+        *whole, rest = (rest + part).split(b"\n")
+        yield from (line.decode() for line in whole if line.strip())
