@@ -8,7 +8,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from tidegate.domain.resources import API_VERSION, KINDS, AnyResource
+from tidegate.domain.resource_base import API_VERSION
+from tidegate.domain.resources import KINDS, AnyResource
 from tidegate.errors import InvalidInput
 
 

@@ -6,71 +6,36 @@ strings), durations as integer seconds.
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import Field, model_validator
 
-API_VERSION: Final = "tidegate.dev/v1alpha1"
-_NAME = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
+from tidegate.domain.resource_base import (
+    API_VERSION,
+    Metadata,
+    Name,
+    NameRef,
+    Percent,
+    Points,
+    Resource,
+    Seconds,
+    Share,
+    Text,
+    Whole,
+)
 
-
-_MOST_SHARE, _ALL_POINTS = 50, 100
-
-
-def _decimal(text: str) -> str:
-    try:
-        value = Decimal(text)
-    except InvalidOperation:
-        raise ValueError(f"{text!r} is not a decimal number") from None
-    if not value.is_finite() or value < 0:
-        raise ValueError(f"{text!r} must be finite and not negative")
-    return text
-
-
-def _share(text: str) -> str:
-    if not 0 < Decimal(_decimal(text)) <= _MOST_SHARE:
-        raise ValueError(f"{text!r} must be above 0 and at most {_MOST_SHARE} percent")
-    return text
-
-
-def _points(text: str) -> str:
-    if Decimal(_decimal(text)) >= _ALL_POINTS:
-        raise ValueError(f"{text!r} must be below {_ALL_POINTS} points")
-    return text
-
-
-DecimalText = Annotated[str, AfterValidator(_decimal)]
-Share = Annotated[str, AfterValidator(_share)]
-"""Percent of rollouts that may be judged wrongly."""
-Points = Annotated[str, AfterValidator(_points)]
-"""Percentage points of a score or rate."""
-Name = Annotated[str, Field(pattern=_NAME)]
-
-
-class Resource(BaseModel):
-    """camelCase outside, snake_case inside; unknown fields are refused by name."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
-
-
-class Metadata(Resource):
-    name: Name = Field(description="a DNS label; of a ModelDeployment also the model name that applications call")
-    namespace: str = "default"
-    labels: dict[str, str] = Field(default={}, description="for people and tools; no meaning here")
-    annotations: dict[str, str] = Field(default={}, description="the same")
-
-
-class NameRef(Resource):
-    name: Name
+Count = Annotated[Whole, Field(ge=0, le=1_000_000)]
+MOST_PAIRS = 50_000
+MOST_STEPS, MOST_METRICS = 32, 16
 
 
 # --- ModelRuntime ---------------------------------------------------------------------------------------------------
 
 
 class RuntimeBaseModel(Resource):
-    uri: str = Field(description="folder, s3:// address or hub id; 'builtin:smollm2-135m-instruct' for the wheel's")
+    uri: Annotated[str, Field(min_length=1, max_length=1024)] = Field(
+        description="folder, s3:// address or hub id; 'builtin:smollm2-135m-instruct' for the wheel's"
+    )
     digest: str | None = Field(
         default=None, pattern=r"^sha256:[0-9a-f]{64}$", description="what the files must hash to; unset pins nothing"
     )
@@ -80,25 +45,30 @@ class Engine(Resource):
     """An allow-list of engine options: no free arguments reach an engine."""
 
     type: Literal["Transformers", "VLLM"] = Field(default="Transformers", description="VLLM comes with a later release")
-    max_model_length: PositiveInt = Field(default=512, description="prompt and answer together, in tokens")
-    max_adapters: PositiveInt = Field(
-        default=4, description="adapter slots, shared by all deployments of the runtime; a rollout needs two of them"
+    max_model_length: Whole = Field(
+        default=512, ge=1, le=10_000_000, description="prompt and answer together, in tokens"
     )
-    max_adapter_rank: PositiveInt = Field(
-        default=32, description="a version with a higher rank is refused in preflight"
+    max_adapters: Whole = Field(
+        default=4,
+        ge=1,
+        le=1024,
+        description="adapter slots, shared by all deployments of the runtime; a rollout needs two of them",
     )
-    max_batch_size: PositiveInt = Field(default=16, description="requests in one forward pass; more wait")
+    max_adapter_rank: Whole = Field(
+        default=32, ge=1, le=1024, description="a version with a higher rank is refused in preflight"
+    )
+    max_batch_size: Whole = Field(default=16, ge=1, le=4096, description="requests in one forward pass; more wait")
     quantization: Literal["None", "AWQ", "GPTQ", "FP8"] = Field(
         default="None", description="of the base; the Transformers engine takes None only"
     )
 
 
 class Placement(Resource):
-    node_pool: str = Field(default="local", description="on a cluster, the pool of nodes; one machine has no pools")
-    gpus_per_replica: NonNegativeInt = Field(default=0, description="GPUs that a replica asks Ray for")
-    min_replicas: PositiveInt = Field(default=1, description="replicas that always run")
-    max_replicas: PositiveInt = Field(
-        default=1, description="above minReplicas: Ray Serve scales by requests under way"
+    node_pool: Text = Field(default="local", description="on a cluster, the pool of nodes; one machine has no pools")
+    gpus_per_replica: Whole = Field(default=0, ge=0, le=64, description="GPUs that a replica asks Ray for")
+    min_replicas: Whole = Field(default=1, ge=1, le=1000, description="replicas that always run")
+    max_replicas: Whole = Field(
+        default=1, ge=1, le=1000, description="above minReplicas: Ray Serve scales by requests under way"
     )
 
     @model_validator(mode="after")
@@ -112,6 +82,9 @@ class ModelRuntimeSpec(Resource):
     base_model: RuntimeBaseModel = Field(description="what all adapters of this runtime were trained on")
     engine: Engine = Field(default=Engine(), description="the engine and its options")
     placement: Placement = Field(default=Placement(), description="where and how many")
+    image: Annotated[str, Field(min_length=1, max_length=512)] | None = Field(
+        default=None, description="container image of the engine on a cluster; unset: the platform's default"
+    )
 
 
 class ModelRuntime(Resource):
@@ -128,8 +101,8 @@ class ModelRuntime(Resource):
 
 class ModelSource(Resource):
     type: Literal["Alias", "Version"] = Field(description="follow an alias of the registry, or name one version")
-    alias: str | None = Field(default=None, description="for type Alias: whatever it points at is nominated")
-    version: str | None = Field(default=None, description="for type Version: its number")
+    alias: Text | None = Field(default=None, description="for type Alias: whatever it points at is nominated")
+    version: Text | None = Field(default=None, description="for type Version: its number")
 
     @model_validator(mode="after")
     def _one_of(self) -> Self:
@@ -141,7 +114,7 @@ class ModelSource(Resource):
 
 
 class ModelRef(Resource):
-    name: str = Field(description="registered model; it cannot change while a version serves")
+    name: Text = Field(description="registered model; it cannot change while a version serves")
     source: ModelSource = Field(description="which version is nominated")
 
 
@@ -149,16 +122,21 @@ class RolloutStep(Resource):
     """One step: weight in percent of users; it ends when its time and its pairs are there and no test objects."""
 
     name: Name = Field(description="unique in the plan")
-    weight: int = Field(ge=0, le=100, description="percent of users; 0 is a shadow step. Weights never fall")
-    min_pairs: NonNegativeInt = Field(default=0, description="scored pairs that this step collects before it ends")
-    min_duration_seconds: NonNegativeInt = Field(default=0, description="how long it lasts at least")
-    approval: Literal["Required", "None"] = Field(default="None", description="Required: a person lets it begin")
+    weight: Percent = Field(description="percent of users; 0 is a shadow step. Weights never fall")
+    min_pairs: Count = Field(
+        default=0, le=MOST_PAIRS, description="scored pairs that this step collects before it ends"
+    )
+    min_duration_seconds: Seconds = Field(default=0, description="how long it lasts at least")
+    approval: Literal["None", "Required", "SecondPerson"] = Field(
+        default="None",
+        description="Required: a person lets it begin; SecondPerson: one who did not ask for the change themselves",
+    )
 
 
 class MirrorSpec(Resource):
-    percent: int = Field(default=20, ge=0, le=100, description="share of first turns that both versions answer")
-    max_concurrency: PositiveInt = Field(
-        default=8, description="mirrored turns under way per gateway; more are left out"
+    percent: Percent = Field(default=20, description="share of first turns that both versions answer")
+    max_concurrency: Whole = Field(
+        default=8, ge=1, le=1024, description="mirrored turns under way per gateway; more are left out"
     )
 
 
@@ -181,7 +159,7 @@ class RolloutMetric(Resource):
     (`ttft-p95`, `latency-p95`) take `maxIncreasePercent` and an absolute `ceilingMilliseconds`.
     """
 
-    name: str = Field(
+    name: Text = Field(
         description="paired: exact-match, valid-label, no-refusal, length-ratio; concurrent: error-rate, latency-pNN, "
         "ttft-pNN"
     )
@@ -195,11 +173,14 @@ class RolloutMetric(Resource):
     max_increase_points: Points | None = Field(
         default=None, description="error-rate: the tolerance, in percentage points"
     )
-    max_increase_percent: NonNegativeInt | None = Field(
-        default=None, description="latency: the tolerance above the stable version's quantile"
+    max_increase_percent: Whole | None = Field(
+        default=None, ge=0, le=10_000, description="latency: the tolerance above the stable version's quantile"
     )
-    ceiling_milliseconds: PositiveInt | None = Field(
-        default=None, description="latency: an absolute limit on the quantile, whatever the stable version does"
+    ceiling_milliseconds: Whole | None = Field(
+        default=None,
+        ge=1,
+        le=3_600_000,
+        description="latency: an absolute limit on the quantile, whatever the stable version does",
     )
     unit: Literal["User", "Request"] = Field(
         default="User", description="paired: what counts once. Request is only right when no user sends two"
@@ -217,18 +198,22 @@ class RolloutMetric(Resource):
 
 
 class RolloutPlan(Resource):
-    steps: tuple[RolloutStep, ...] = Field(min_length=1, description="in order")
-    bake_seconds: NonNegativeInt = Field(
+    steps: tuple[RolloutStep, ...] = Field(min_length=1, max_length=MOST_STEPS, description="in order")
+    bake_seconds: Seconds = Field(
         default=0, description="all users on the new version, the old one kept loaded, harm still rolls back"
     )
-    deadline_seconds: PositiveInt = Field(default=86400, description="of the steps, from the rollout's begin or resume")
+    deadline_seconds: Seconds = Field(
+        default=86400, ge=1, description="of the steps, from the rollout's begin or resume"
+    )
     on_inconclusive: Literal["Pause", "Rollback"] = Field(
         default="Pause", description="at the deadline, or with all pairs used and no decision"
     )
-    max_pairs: PositiveInt = Field(default=3000, le=50_000, description="declared maximum of pairs: the tests' horizon")
+    max_pairs: Whole = Field(
+        default=3000, ge=1, le=MOST_PAIRS, description="declared maximum of pairs: the tests' horizon"
+    )
     mirror: MirrorSpec = Field(default=MirrorSpec(), description="where pairs come from")
     error_budget: ErrorBudget = Field(default=ErrorBudget(), description="how often the judgement may be wrong")
-    metrics: tuple[RolloutMetric, ...] = Field(min_length=1, description="what must hold")
+    metrics: tuple[RolloutMetric, ...] = Field(min_length=1, max_length=MOST_METRICS, description="what must hold")
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
