@@ -32,6 +32,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from tidegate.cluster_settings import ClusterSettings
 from tidegate.errors import InvalidInput
 
 PREFIX = "TIDEGATE_"
@@ -186,6 +187,7 @@ class Settings(BaseSettings):
     retraining: RetrainingSettings = Field(default=RetrainingSettings(), description="cooldown and attempts")
     scoring: ScoringSettings = Field(default=ScoringSettings(), description="scoring of mirrored pairs")
     training: TrainingSettings = Field(default=TrainingSettings(), description="price and threads of a worker")
+    cluster: ClusterSettings = Field(default=ClusterSettings(), description="profile cluster only")
 
     @property
     def logs(self) -> Path:

@@ -41,6 +41,7 @@ class EngineKeeper:
         self._reports: dict[str, EngineReport] = {}
         self._unwanted: set[str] = set()
         self._ensured: dict[str, _Wanted] = {}  # of the polling thread alone
+        self._reasserted = False
 
     def want(self, runtime: str, spec: Mapping[str, Any], adapters: Sequence[AdapterSlot]) -> None:
         """The engine that a runtime shall have from the next poll on."""
@@ -55,6 +56,11 @@ class EngineKeeper:
             self._reports.pop(runtime, None)
             self._unwanted.add(runtime)
 
+    def reassert(self) -> None:
+        """Lets the next poll declare everything anew: another may have declared it since."""
+        with self._lock:
+            self._reasserted = True
+
     def report(self, runtime: str) -> EngineReport:
         with self._lock:
             return self._reports.get(runtime, EngineReport(None, "the engine has not been asked yet"))
@@ -68,6 +74,9 @@ class EngineKeeper:
         """Removes, declares and asks. Never raises: trouble is a report."""
         with self._lock:
             wanted, asked, unwanted = dict(self._wanted), set(self._reports) | set(self._wanted), set(self._unwanted)
+            if self._reasserted:
+                self._ensured.clear()
+                self._reasserted = False
         for runtime in unwanted:
             self._remove(runtime)
         for runtime in asked - unwanted:

@@ -52,9 +52,11 @@ def transition_id(subject: str, transition: Transition) -> str:
     return fact_id("rollout.transition", subject, _identity(transition))
 
 
-def routing_id(table: RoutingTable) -> str:
-    """The id of the fact that a table came into force."""
-    return fact_id("routing.published", table.deployment, [table.epoch, table.updated_at.isoformat()])
+def routing_fact(table: RoutingTable, reason: str | None, decision: str | None) -> Draft:
+    """The fact that a table came into force; the same table gives the same fact."""
+    payload = {"table": table.model_dump(mode="json"), "reason": reason, "decision": decision}
+    found = fact_id("routing.published", table.deployment, [table.epoch, table.updated_at.isoformat()])
+    return Draft("routing.published", table.deployment, payload, "controller", table.rollout, found)
 
 
 def _draft(kind: Kind, subject: str, transition: Transition, payload: dict[str, Any]) -> Draft:

@@ -48,6 +48,16 @@ class SqlRecords:
         """Nothing is ever left over: what was recorded was recorded whole."""
 
 
+class NoHousehold:
+    """The `Household` port of one machine: the database is all there is, and it was never anybody else's."""
+
+    def taken_over(self, fence: Fence) -> None:
+        pass
+
+    def keep(self, fence: Fence) -> None:
+        pass
+
+
 class LogAnnouncer:
     """The `Announcer` port of one machine: the log."""
 

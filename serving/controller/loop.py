@@ -18,7 +18,8 @@ from tidegate.store.leases import Fence
 from tidegate.store.resources import StoredResource
 
 _log = get_logger(__name__)
-LEASE = "controller"
+LEASE = "tidegate-controller"
+_LATE_SECONDS = 120.0
 
 
 @dataclass(slots=True)
@@ -29,13 +30,21 @@ class Controller:
     holder: str = field(default_factory=lambda: f"controller-{new_id()}")
     reconciler: Reconciler = field(init=False)
     _fence: Fence | None = None
+    _round_at: float = field(init=False)
+    _said: str = ""
 
     def __post_init__(self) -> None:
         self.reconciler = Reconciler(self.parts)
+        self._round_at = self.parts.clock.monotonic()
 
     @property
     def leads(self) -> bool:
         return self._fence is not None
+
+    @property
+    def late(self) -> bool:
+        """Whether no round was finished for so long that this process should be restarted."""
+        return self.parts.clock.monotonic() - self._round_at > _LATE_SECONDS
 
     def run(self, stop: threading.Event) -> None:
         """Ticks until stopped, with the registry and the engines watched beside it; gives the lease back at the end."""
@@ -50,17 +59,27 @@ class Controller:
             while not stop.is_set():
                 try:
                     self.tick()
+                except TidegateError as error:
+                    self._say_once(str(error))
                 except Exception as error:
                     _log.exception("tick failed", problem=explain_trouble(error))
+                self._round_at = self.parts.clock.monotonic()
                 stop.wait(intervals.controller_tick)
         finally:
             self.release()
+
+    def _say_once(self, problem: str) -> None:
+        """A part that is away for ten minutes is worth one line, not twelve hundred."""
+        if problem != self._said:
+            _log.warning("round not finished; it is begun again", problem=problem)
+        self._said = problem
 
     def tick(self) -> None:
         """One round over everything, when this controller leads."""
         fence = self._lead()
         if fence is None:
             return
+        self.parts.household.keep(fence)
         slots: dict[str, list[tuple[AdapterSlot, ...]]] = {}
         unsure: set[str] = set()
         for stored in self.parts.resources.list("ModelDeployment"):
@@ -83,14 +102,19 @@ class Controller:
 
     def _lead(self) -> Fence | None:
         ttl = self.parts.intervals.lease_ttl
-        if self._fence is not None and self.parts.election.renew(LEASE, self.holder, self._fence.epoch, ttl):
-            return self._fence
+        before, self._fence = self._fence, None
+        if before is not None and self.parts.election.renew(LEASE, self.holder, before.epoch, ttl):
+            self._fence = before
+            return before
         epoch = self.parts.election.acquire(LEASE, self.holder, ttl)
-        if epoch is None and self._fence is not None:
-            _log.warning("the lease went to another controller", epoch=self._fence.epoch)
-        if epoch is not None:
-            _log.info("leading", holder=self.holder, epoch=epoch)
-        self._fence = Fence(LEASE, epoch) if epoch is not None else None
+        if epoch is None:
+            if before is not None:
+                _log.warning("the lease went to another controller", epoch=before.epoch)
+            return None
+        self.parts.engines.reassert()
+        self.parts.household.taken_over(Fence(LEASE, epoch))  # where that fails nothing is led, and it is tried again
+        _log.info("leading", holder=self.holder, epoch=epoch)
+        self._fence = Fence(LEASE, epoch)
         return self._fence
 
     def _reconcile(self, stored: StoredResource, fence: Fence) -> tuple[AdapterSlot, ...] | None:

@@ -109,6 +109,7 @@ class Observer:
                     by=action.by,
                     reason=action.reason,
                     time=action.time,
+                    rollout=action.rollout,
                 )
                 for action in self.parts.actions.pending(name)
             ),

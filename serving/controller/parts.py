@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from serving.controller.engine_keeper import EngineKeeper
-from serving.controller.local import LogAnnouncer, SqlRecords
-from serving.controller.ports import Actions, Announcer, Election, Records, Resources, Routing
+from serving.controller.local import LogAnnouncer, NoHousehold, SqlRecords
+from serving.controller.ports import Actions, Announcer, Election, Household, Records, Resources, Routing
 from serving.controller.registry_watch import RegistryWatch
 from tidegate.clock import Clock
 from tidegate.db import Database
@@ -39,6 +39,7 @@ class Parts:
     election: Election
     records: Records
     announcer: Announcer
+    household: Household
     evidence: EvidenceStore
     leases: LeaseStore
     registry: RegistryWatch
@@ -75,6 +76,7 @@ def assemble_local(
         election=leases,
         records=SqlRecords(db, resources, ledger, actions),
         announcer=LogAnnouncer(),
+        household=NoHousehold(),
         evidence=EvidenceStore(db, clock),
         leases=leases,
         registry=RegistryWatch(registry, alias_recorder(ledger)),

@@ -20,6 +20,9 @@ class Resources(Protocol):
 
     def get(self, kind: str, name: str) -> StoredResource | None: ...
 
+    def adopt(self, stored: StoredResource, fence: Fence) -> bool:
+        """Makes sure that a resource cannot vanish before it is torn down; True when that changed it."""
+
     def purge(self, kind: str, name: str, *, fence: Fence | None = None) -> None:
         """Lets go of a resource that was deleted and is torn down."""
 
@@ -46,6 +49,16 @@ class Routing(Protocol):
     def remove(self, deployment: str, *, fence: Fence | None = None) -> None: ...
 
     def acks(self, deployment: str, fresh_seconds: float = 10.0) -> dict[str, int]: ...
+
+
+class Household(Protocol):
+    """What a leader does beside judging rollouts."""
+
+    def taken_over(self, fence: Fence) -> None:
+        """This controller leads from now on."""
+
+    def keep(self, fence: Fence) -> None:
+        """Once a round."""
 
 
 class Actions(Protocol):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from serving.controller.facts import facts, transition_id
 from serving.controller.observe import Observer
@@ -47,6 +49,8 @@ class Reconciler:
         if not isinstance(deployment, ModelDeployment):
             raise TypeError(f"a {deployment.kind} is no ModelDeployment")
         name = stored.name
+        if self.parts.resources.adopt(stored, fence):
+            return None  # it changed: the next round starts from what it is now
         if stored.deleted:
             self._tear_down(name, fence)
             return ()
@@ -78,6 +82,11 @@ class Reconciler:
         made = facts(stored.name, decision.state, decision.transitions)
         self.parts.records.record(stored, status, made, decision.answers, fence)
         self.parts.announcer.decided(stored, decision.transitions, status)
+        now_troubled, was_troubled = trouble_of(status), trouble_of(stored.status)
+        if now_troubled and now_troubled != was_troubled:
+            self.parts.announcer.troubled(stored, now_troubled)
+        elif was_troubled and not now_troubled:
+            self.parts.announcer.recovered(stored)
 
     # --- act ---------------------------------------------------------------------------------------------------------
 
@@ -147,6 +156,12 @@ class Reconciler:
         self.parts.routing.remove(name, fence=fence)
         self.parts.resources.purge("ModelDeployment", name, fence=fence)
         _log.info("deployment removed", deployment=name)
+
+
+def trouble_of(status: Mapping[str, Any]) -> str | None:
+    """What the condition Degraded says, when it holds."""
+    found = (item for item in status.get("conditions", ()) if item["type"] == "Degraded" and item["status"] == "True")
+    return next((str(item["message"]) for item in found), None)
 
 
 def explain_trouble(error: Exception) -> str:

@@ -37,11 +37,18 @@ class RegistryWatch:
 
     Args:
         alias_set: called as alias_set(model, alias, version) after an alias was set, to record it.
+        may_write: whether this process leads now; aliases are not touched while it does not.
     """
 
-    def __init__(self, registry: Registry, alias_set: Callable[[str, str, str], None]) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        alias_set: Callable[[str, str, str], None],
+        may_write: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._registry = registry
         self._alias_set = alias_set
+        self._may_write = may_write
         self._lock = threading.Lock()
         self._sources: dict[tuple[str, ModelSource], Nomination] = {}
         self._champions: dict[str, Champion] = {}
@@ -131,6 +138,8 @@ class RegistryWatch:
                 self._versions[model, number] = found
 
     def _set_alias(self, model: str, alias: str, version: str) -> None:
+        if not self._may_write():
+            return
         try:
             self._registry.set_alias(model, alias, version)
             self._alias_set(model, alias, version)

@@ -16,7 +16,7 @@ from serving.gateway.metrics import Metrics
 from serving.gateway.mirror import Mirroring
 from serving.gateway.parts import Parts
 from serving.gateway.recorder import Recorder
-from serving.gateway.routing_watch import RoutingWatch
+from serving.gateway.routing_watch import RoutingSource, RoutingWatch
 from serving.gateway.stores import Stores
 from serving.gateway.upstream import EngineClient
 from serving.gateway.windows import ArmCounter
@@ -69,7 +69,7 @@ def assemble(settings: Settings, *, online: OnlineFeatures | None, clock: Clock 
     )
     counter = ArmCounter(gateway, clock)
     watch = RoutingWatch(
-        stores.routing,
+        _routing_source(settings, stores, clock),
         prepare=features.prepare,
         gateway=gateway,
         path=settings.home / "gateway" / "routing.json",
@@ -97,6 +97,19 @@ def assemble(settings: Settings, *, online: OnlineFeatures | None, clock: Clock 
         clock=clock,
         metrics=metrics,
     )
+
+
+def _routing_source(settings: Settings, stores: Stores, clock: Clock) -> Callable[[], RoutingSource]:
+    if settings.profile == "local":
+        return stores.routing
+    from serving.gateway.kube_routing import KubeRoutingSource  # noqa: PLC0415 - the client, on a cluster only
+    from tidegate.adapters.kube.api import KubeApi  # noqa: PLC0415
+
+    cluster = settings.cluster
+    api = KubeApi.connect(cluster.namespace, seconds=cluster.request_timeout)
+    source = KubeRoutingSource(api, clock, settings.intervals.ack_fresh)
+    source.start()
+    return lambda: source
 
 
 def gateway_id() -> str:

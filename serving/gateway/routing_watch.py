@@ -25,13 +25,13 @@ _TABLES = TypeAdapter(list[RoutingTable])
 
 
 class RoutingSource(Protocol):
-    """The part of `tidegate.store.routing.RoutingStore` that a gateway needs."""
+    """Where routing comes from: `tidegate.store.routing.RoutingStore`, or the API server of a cluster."""
 
     def change_token(self) -> int: ...
 
     def all(self) -> Sequence[RoutingTable]: ...
 
-    def acknowledge(self, gateway: str, deployment: str, epoch: int) -> None: ...
+    def acknowledge_all(self, gateway: str, epochs: Mapping[str, int]) -> None: ...
 
     def forget_gateway(self, gateway: str) -> None: ...
 
@@ -185,8 +185,7 @@ class RoutingWatch:
         now = self._clock.monotonic()
         if not force and self._acked_at is not None and now - self._acked_at < self._ack_seconds:
             return
-        for table in self._tables.values():
-            source.acknowledge(self._gateway, table.deployment, table.epoch)
+        source.acknowledge_all(self._gateway, self._epochs())
         self._acked_at = now
 
     def _remember(self) -> None:

@@ -18,13 +18,11 @@ def answer(draft: Draft, seen: Observation) -> bool:
     new = [action for action in seen.operator if action.id not in draft.state.done_actions]
     new.sort(key=lambda action: (action.action != "abort", action.time, action.id))
     for action in new:
-        {
-            "abort": _abort,
-            "pause": _pause,
-            "resume": _resume,
-            "approve": _approve,
-            "promote": _promote,
-        }[action.action](draft, seen, action)
+        current = draft.state.attempt.id if draft.state.attempt is not None else None
+        if action.rollout is not None and action.rollout != current:
+            _refuse(draft, action, f"it is meant for rollout {action.rollout}, and the last one is {current or 'none'}")
+        else:
+            _ACTIONS[action.action](draft, seen, action)
         draft.answered(action.id)
     return bool(draft.transitions)
 
@@ -128,6 +126,9 @@ def _refuse(draft: Draft, action: OperatorAction, why: str) -> None:
     kept = draft.state
     draft.move(kept.phase, "ActionRefused", message, by=action.by)
     draft.change(reason=kept.reason, message=kept.message, changed_at=kept.changed_at)
+
+
+_ACTIONS = {"abort": _abort, "pause": _pause, "resume": _resume, "approve": _approve, "promote": _promote}
 
 
 def _because(action: OperatorAction) -> str:

@@ -41,6 +41,7 @@ class OperatorAction(Contract):
     by: str
     reason: str = ""
     time: UtcTime
+    rollout: str | None = Field(default=None, description="the attempt that is meant; a later one refuses")
 
 
 class Transition(Contract):

@@ -20,7 +20,11 @@ ACTION_NAMES: tuple[str, ...] = get_args(ActionName)
 
 @dataclass(frozen=True, slots=True)
 class SubmittedAction:
-    """A person's request. `answer` is the controller's sentence, None while it has not answered."""
+    """A person's request.
+
+    `answer` is the controller's sentence, None while it has not answered. `rollout` names the attempt that is meant,
+    where whoever asked said so.
+    """
 
     id: str
     deployment: str
@@ -29,6 +33,7 @@ class SubmittedAction:
     reason: str
     time: datetime
     answer: str | None = None
+    rollout: str | None = None
 
 
 class ActionStore:

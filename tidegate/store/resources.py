@@ -123,6 +123,10 @@ class ResourceStore:
                 "resource.deleted", f"{kind}/{name}", {"resource_version": version}, actor=actor, conn=conn
             )
 
+    def adopt(self, stored: StoredResource, fence: Fence) -> bool:
+        """Nothing to do: a row that is deleted stays as a tombstone until it is purged."""
+        return False
+
     def purge(self, kind: str, name: str, *, fence: Fence | None = None) -> None:
         """Removes the row of a resource that was deleted and torn down; a resource in use is left alone."""
         gone = sa.and_(resources.c.kind == kind, resources.c.name == name, resources.c.deleted.is_(True))

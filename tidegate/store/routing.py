@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -130,6 +131,11 @@ class RoutingStore:
             if before != epoch:
                 payload = {"gateway": gateway, "epoch": epoch}
                 self._ledger.append("routing.acknowledged", deployment, payload, actor=f"gateway:{gateway}", conn=conn)
+
+    def acknowledge_all(self, gateway: str, epochs: Mapping[str, int]) -> None:
+        """`acknowledge` for every deployment that a gateway routes."""
+        for deployment, epoch in epochs.items():
+            self.acknowledge(gateway, deployment, epoch)
 
     def acks(self, deployment: str, fresh_seconds: float = 10.0) -> dict[str, int]:
         """The epoch of every gateway that was heard of within `fresh_seconds`."""

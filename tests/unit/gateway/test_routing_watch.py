@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -34,8 +35,8 @@ class Source:
     def all(self) -> list[RoutingTable]:
         return self.tables
 
-    def acknowledge(self, gateway: str, deployment: str, epoch: int) -> None:
-        self.acks.append((deployment, epoch))
+    def acknowledge_all(self, gateway: str, epochs: Mapping[str, int]) -> None:
+        self.acks += list(epochs.items())
 
     def forget_gateway(self, gateway: str) -> None:
         self.acks.append((gateway, -1))

@@ -105,6 +105,12 @@ class LeaseElection:
         except (Conflict, Unavailable) as error:
             _log.warning("the lease was not given back; it runs out", lease=name, problem=str(error))
 
+    def held(self, name: str) -> Fence | None:
+        """The fence of the lease that this process holds now."""
+        with self._lock:
+            epochs = [epoch for known, epoch in self._held_until if known == name]
+        return next((Fence(name, epoch) for epoch in epochs if self._still(name, epoch)), None)
+
     def check(self, fence: Fence | None) -> None:
         """Refuses to write for a lease that has run out here: the first of the two fences (the server has the other).
 

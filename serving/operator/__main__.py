@@ -1,0 +1,74 @@
+"""`python -m serving.operator`: the operator. kopf watches; a thread of its own judges; a port shows both.
+
+Handlers only remember what they saw. Nothing is decided in them, and kopf writes nothing: all writes are the
+controller's, under its lease.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Any
+
+import kopf
+
+from serving.operator.assembly import Operator, assemble
+from serving.operator.objects import WATCHED
+from serving.operator.web import serve
+from tidegate import logging
+from tidegate.errors import TidegateError
+from tidegate.settings import load_settings
+
+_log = logging.get_logger(__name__)
+_WATCH_SECONDS = 300
+_STOP_SECONDS = 10.0
+
+
+def main() -> int:
+    """Operates until SIGTERM or SIGINT. Returns the exit status: 0 after a clean end."""
+    try:
+        settings = load_settings()
+        logging.configure("operator", settings.log_level)
+        operator = assemble(settings)
+    except TidegateError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    cluster = settings.cluster
+    web = serve(operator, cluster.metrics_host, cluster.metrics_port)
+    stop = threading.Event()
+    judge = threading.Thread(target=operator.controller.run, args=(stop,), name="controller", daemon=True)
+    judge.start()
+    try:
+        kopf.run(registry=handlers(operator), standalone=True, namespaces=[operator.objects.api.namespace])
+    finally:
+        stop.set()
+        judge.join(_STOP_SECONDS)
+        web.shutdown()
+    return 0
+
+
+def handlers(operator: Operator) -> kopf.OperatorRegistry:
+    """What kopf is told to watch, and that it keeps its hands off."""
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.startup(registry=registry)  # type: ignore[untyped-decorator, unused-ignore]
+    async def settle(settings: kopf.OperatorSettings, **_: Any) -> None:
+        settings.posting.enabled = False  # Events are the announcer's
+        settings.scanning.disabled = True
+        settings.watching.server_timeout = _WATCH_SECONDS
+
+    async def seen(kind: str, event: Any, **_: Any) -> None:
+        operator.objects.seen(kind, event["type"], dict(event["object"]))
+
+    for kind in WATCHED:
+        group, _, version = kind.version.rpartition("/")
+
+        async def handler(event: Any, name: str = kind.kind, **_: Any) -> None:
+            await seen(name, event)
+
+        kopf.on.event(group, version, kind.plural, registry=registry, id=kind.plural)(handler)
+    return registry
+
+
+if __name__ == "__main__":
+    sys.exit(main())

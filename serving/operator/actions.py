@@ -1,0 +1,101 @@
+"""RolloutActions: what people ask, with the API server's word for who they are."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from serving.operator.objects import OWN, Objects
+from serving.rollout.operator_actions import REFUSED
+from tidegate.adapters.kube.api import Object
+from tidegate.clock import Clock
+from tidegate.domain.rollout_resources import RolloutActionSpec, RolloutActionStatus
+from tidegate.errors import Conflict
+from tidegate.kube_codec import from_kube, to_kube
+from tidegate.store.actions import ActionName, SubmittedAction
+from tidegate.store.leases import Fence
+
+_KIND = OWN["RolloutAction"]
+_NAMES: dict[str, ActionName] = {
+    "Approve": "approve",
+    "Promote": "promote",
+    "Abort": "abort",
+    "Pause": "pause",
+    "Resume": "resume",
+}
+KEPT = 50
+"""Answered actions kept per deployment; the ledger keeps all."""
+
+
+class KubeActions:
+    """The `Actions` port."""
+
+    def __init__(self, objects: Objects, clock: Clock) -> None:
+        self._objects = objects
+        self._clock = clock
+
+    def pending(self, deployment: str) -> list[SubmittedAction]:
+        """Actions without an answer, oldest first."""
+        found = [_submitted(body) for body in self._of(deployment) if not (body.get("status") or {}).get("answer")]
+        return sorted(found, key=lambda action: (action.time, action.id))
+
+    def answer(self, deployment: str, answers: dict[str, str], fence: Fence) -> None:
+        """Answers by the object's uid; an action that is answered or gone is left alone.
+
+        Raises:
+            Conflict: an action was written meanwhile; offer the answer again.
+        """
+        for body in self._of(deployment):
+            answer = answers.get(body["metadata"]["uid"])
+            if answer is None or (body.get("status") or {}).get("answer"):
+                continue
+            status = RolloutActionStatus(
+                leader_epoch=fence.epoch,
+                accepted=REFUSED not in answer,
+                answer=answer,
+                answered_at=self._clock.now(),
+            )
+            self._objects.replace(_KIND, {**body, "status": to_kube(status)}, fence, status=True)
+
+    def prune(self, fence: Fence) -> None:
+        """Removes all but the newest answered actions of each deployment."""
+        deployments = {body["spec"]["deployment"] for body in self._objects.all(_KIND)}
+        for deployment in deployments:
+            answered = [body for body in self._of(deployment) if (body.get("status") or {}).get("answer")]
+            answered.sort(key=lambda body: str(body["status"].get("answeredAt")))
+            for body in answered[:-KEPT]:
+                self._objects.delete(_KIND, body["metadata"]["name"], fence)
+
+    def unclaimed(self) -> list[Object]:
+        """Actions whose deployment does not exist."""
+        known = {body["metadata"]["name"] for body in self._objects.all(OWN["ModelDeployment"])}
+        return [
+            body
+            for body in self._objects.all(_KIND)
+            if body["spec"]["deployment"] not in known and not (body.get("status") or {}).get("answer")
+        ]
+
+    def refuse_unclaimed(self, fence: Fence) -> None:
+        """Nobody else would ever answer them."""
+        for body in self.unclaimed():
+            name = body["spec"]["deployment"]
+            answer = f"{body['spec']['action']}{REFUSED}there is no ModelDeployment {name}."
+            try:
+                self.answer(name, {body["metadata"]["uid"]: answer}, fence)
+            except Conflict:
+                continue
+
+    def _of(self, deployment: str) -> list[Object]:
+        return [body for body in self._objects.all(_KIND) if body["spec"]["deployment"] == deployment]
+
+
+def _submitted(body: Object) -> SubmittedAction:
+    spec = from_kube(RolloutActionSpec, body["spec"])
+    return SubmittedAction(
+        id=body["metadata"]["uid"],
+        deployment=spec.deployment,
+        action=_NAMES[spec.action],
+        by=spec.requested_by,
+        reason=spec.reason,
+        time=datetime.fromisoformat(body["metadata"]["creationTimestamp"]),
+        rollout=spec.rollout,
+    )

@@ -1,0 +1,136 @@
+"""Decisions as Kubernetes Events and Prometheus metrics: the `Announcer` port of a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+
+from serving.controller.local import LogAnnouncer
+from serving.operator.objects import OWN, Objects
+from serving.rollout.state import Transition
+from tidegate.adapters.kube.api import EVENT
+from tidegate.clock import Clock
+from tidegate.domain.routing import RoutingTable
+from tidegate.errors import TidegateError
+from tidegate.ids import new_id
+from tidegate.kube_codec import time_text
+from tidegate.logging import get_logger
+from tidegate.store.resources import StoredResource
+
+_log = get_logger(__name__)
+_NOTE = 1000
+"""Characters that the API server takes in an Event's note (1024 bytes)."""
+_WARNINGS = frozenset(
+    {
+        "HarmFound",
+        "DeadlinePassed",
+        "MaxPairsReached",
+        "Aborted",
+        "AbortedAfterPromotion",
+        "ActionRefused",
+        "PromotedByOperator",
+        "Superseded",
+    }
+)
+PHASES = ("Pending", "Preflight", "Shadow", "Step", "Baking", "Succeeded", "RollingBack", "RolledBack", "Paused")
+
+
+class Metrics:
+    """What Prometheus scrapes of an operator."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        deployment = ["deployment"]
+        self.leading = self._gauge("tidegate_operator_leading", "1 while this operator leads.")
+        self.rounds = self._counter("tidegate_operator_rounds", "Rounds over all resources, by outcome.", ["outcome"])
+        self.transitions = self._counter(
+            "tidegate_rollout_transitions", "Transitions of rollouts.", ["deployment", "phase", "reason"]
+        )
+        self.phase = self._gauge("tidegate_rollout_phase", "1 for the deployment's phase.", ["deployment", "phase"])
+        self.weight = self._gauge("tidegate_rollout_candidate_weight_percent", "Users on the candidate.", deployment)
+        self.pairs = self._gauge("tidegate_rollout_pairs", "Scored pairs of the attempt.", deployment)
+        self.epoch = self._gauge("tidegate_routing_published_epoch", "Epoch of the routing in force.", deployment)
+        self.trouble = self._gauge("tidegate_deployment_degraded", "1 while a part does not work.", deployment)
+        self.waiting = self._gauge("tidegate_ledger_facts_waiting", "Facts that the ledger has not taken yet.")
+
+    def render(self) -> bytes:
+        """In Prometheus' text format."""
+        return generate_latest(self.registry)
+
+    def _gauge(self, name: str, what: str, labels: Sequence[str] = ()) -> Gauge:
+        return Gauge(name, what, labels, registry=self.registry)
+
+    def _counter(self, name: str, what: str, labels: Sequence[str] = ()) -> Counter:
+        return Counter(name, what, labels, registry=self.registry)
+
+
+class KubeAnnouncer:
+    """Events are for people: that one is lost is worth a line in the log, no more."""
+
+    def __init__(self, objects: Objects, clock: Clock, metrics: Metrics, instance: str) -> None:
+        self._objects = objects
+        self._clock = clock
+        self._metrics = metrics
+        self._instance = instance
+        self._log = LogAnnouncer()
+
+    def decided(self, stored: StoredResource, transitions: Sequence[Transition], status: Mapping[str, Any]) -> None:
+        self._log.decided(stored, transitions, status)
+        self._measure(stored.name, status)
+        for item in transitions:
+            self._metrics.transitions.labels(stored.name, item.to_phase, item.reason).inc()
+            kind = "Warning" if item.reason in _WARNINGS else "Normal"
+            self._event(stored, kind, item.reason, item.message, item.to_phase)
+
+    def troubled(self, stored: StoredResource, problem: str) -> None:
+        self._log.troubled(stored, problem)
+        self._metrics.trouble.labels(stored.name).set(1)
+        self._event(stored, "Warning", "Degraded", problem, "Reconcile")
+
+    def recovered(self, stored: StoredResource) -> None:
+        self._log.recovered(stored)
+        self._metrics.trouble.labels(stored.name).set(0)
+        self._event(stored, "Normal", "Recovered", "All parts answer again.", "Reconcile")
+
+    def published(self, stored: StoredResource, table: RoutingTable) -> None:
+        self._log.published(stored, table)
+        self._metrics.epoch.labels(stored.name).set(table.epoch)
+        arms = ", ".join(f"version {arm.version} {arm.weight:g}%" for arm in table.arms)
+        self._event(stored, "Normal", "RoutingPublished", f"Epoch {table.epoch}: {arms}.", "Route")
+
+    def _measure(self, name: str, status: Mapping[str, Any]) -> None:
+        metrics = self._metrics
+        for phase in PHASES:
+            metrics.phase.labels(name, phase).set(float(phase == status.get("phase")))
+        metrics.weight.labels(name).set(float(status.get("weight") or 0))
+        metrics.pairs.labels(name).set(float(status.get("pairs") or 0))
+
+    def _event(self, stored: StoredResource, kind: str, reason: str, note: str, action: str) -> None:
+        body = self._objects.get(OWN[stored.resource.kind], stored.name)
+        if body is None:
+            return
+        regarding = {
+            "apiVersion": body["apiVersion"],
+            "kind": body["kind"],
+            "namespace": body["metadata"]["namespace"],
+            "name": body["metadata"]["name"],
+            "uid": body["metadata"]["uid"],
+            "resourceVersion": body["metadata"]["resourceVersion"],
+        }
+        event = {
+            "metadata": {"name": f"{stored.name}.{new_id().lower()}"},
+            "type": kind,
+            "reason": reason,
+            "note": note if len(note) <= _NOTE else f"{note[: _NOTE - 1]}…",
+            "action": action,
+            "regarding": regarding,
+            "reportingController": "tidegate.dev/operator",
+            "reportingInstance": self._instance,
+            "eventTime": time_text(self._clock.now()),
+        }
+        try:
+            self._objects.api.create(EVENT, event)
+        except TidegateError as error:
+            _log.warning("event not written", reason=reason, problem=str(error))

@@ -1,0 +1,97 @@
+"""The controller's parts on a cluster: the only file of the operator that knows which adapters there are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from serving.controller.engine_keeper import EngineKeeper
+from serving.controller.loop import LEASE, Controller
+from serving.controller.parts import Parts, alias_recorder
+from serving.controller.registry_watch import RegistryWatch
+from serving.operator.actions import KubeActions
+from serving.operator.announcer import KubeAnnouncer, Metrics
+from serving.operator.engines import RayServiceEngines
+from serving.operator.household import KubeHousehold
+from serving.operator.objects import Objects
+from serving.operator.rayservice import EngineSite
+from serving.operator.records import KubeRecords
+from serving.operator.resources import KubeResources
+from serving.operator.rollouts import KubeRollouts
+from serving.operator.routing import KubeRouting
+from tidegate import attestation
+from tidegate.adapters.kube.api import KubeApi
+from tidegate.adapters.kube.election import LeaseElection
+from tidegate.adapters.mlflow_registry import MlflowRegistry
+from tidegate.clock import Clock, SystemClock
+from tidegate.db import Database
+from tidegate.domain.node_pools import read_node_pools
+from tidegate.ids import new_id
+from tidegate.ledger import Ledger
+from tidegate.ports import Registry
+from tidegate.settings import Settings
+from tidegate.store.evidence import EvidenceStore
+from tidegate.store.leases import LeaseStore
+
+_PATIENCE_SECONDS = 2.0
+"""How long the registry watch tries one call; the next poll tries again anyway."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """A controller on a cluster, and what the process around it feeds and shows."""
+
+    controller: Controller
+    objects: Objects
+    metrics: Metrics
+
+
+def assemble(
+    settings: Settings, *, api: KubeApi | None = None, registry: Registry | None = None, clock: Clock | None = None
+) -> Operator:
+    """The operator of this process.
+
+    Args:
+        api: the API server; None finds it as `KubeApi.connect` does.
+        registry: None is MLflow's.
+
+    Raises:
+        TidegateError: a setting, the node pools or the kubeconfig cannot be used, or the ledger does not answer.
+    """
+    clock = clock or SystemClock()
+    cluster = settings.cluster
+    api = api or KubeApi.connect(cluster.namespace, seconds=cluster.request_timeout)
+    holder = f"operator-{new_id().lower()}"
+    election = LeaseElection(api, clock)
+    objects = Objects(api, election.check)
+    metrics = Metrics()
+    db = Database.open(settings.database_url)
+    ledger = Ledger(db, clock)
+    resources, routing, actions = KubeResources(objects), KubeRouting(objects, clock), KubeActions(objects, clock)
+    records = KubeRecords(resources, KubeRollouts(objects), routing, actions, ledger)
+    pools = read_node_pools(cluster.node_pools_path) if cluster.node_pools_path is not None else {}
+    token: Path | None = settings.ray_token_path if settings.ray_token_path.exists() else None
+    engines = RayServiceEngines(objects, EngineSite(cluster, pools), token, settings.home, lambda: election.held(LEASE))
+    key = attestation.load_or_create_key(settings.attestation_key_path)
+    parts = Parts(
+        db=db,
+        clock=clock,
+        intervals=settings.intervals,
+        resources=resources,
+        routing=routing,
+        actions=actions,
+        election=election,
+        records=records,
+        announcer=KubeAnnouncer(objects, clock, metrics, holder),
+        household=KubeHousehold(objects, routing, actions, records, metrics, clock, cluster.resync_seconds),
+        evidence=EvidenceStore(db, clock),
+        leases=LeaseStore(db, clock),
+        registry=RegistryWatch(
+            registry or MlflowRegistry(settings.mlflow_uri, cache=settings.cache, patience=_PATIENCE_SECONDS),
+            alias_recorder(ledger),
+            lambda: election.held(LEASE) is not None,
+        ),
+        engines=EngineKeeper(engines),
+        keys={attestation.key_id_of(key): key},
+    )
+    return Operator(Controller(parts, holder), objects, metrics)

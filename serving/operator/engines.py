@@ -1,0 +1,200 @@
+"""Engines as RayServices: the `Engines` port of a cluster."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from serving.engines.catalog import render
+from serving.operator.objects import EPOCH, MANAGED, OWN, Objects, owner
+from serving.operator.rayservice import EngineSite, rayservice, serve_config, service, service_name
+from tidegate.adapters.kube.api import RAY_SERVICE, SERVICE, Object
+from tidegate.adapters.serve_engines import ServeEngines, includes
+from tidegate.errors import Conflict, NotFound, Unavailable
+from tidegate.logging import get_logger
+from tidegate.ports import AdapterSlot, EngineStatus
+from tidegate.store.leases import Fence
+
+_log = get_logger(__name__)
+_MANAGER = "app.kubernetes.io/managed-by"
+
+
+class RayServiceEngines:
+    """Declares engines; KubeRay and Ray Serve bring them about.
+
+    Args:
+        objects: the API server's objects.
+        site: node pools, images, addresses.
+        token: file with Ray's token; None where Ray asks for none.
+        home: folder for the lock of Serve's REST client.
+        fence: the lease under which this operator writes now; None while it does not lead.
+    """
+
+    def __init__(
+        self, objects: Objects, site: EngineSite, token: Path | None, home: Path, fence: Callable[[], Fence | None]
+    ) -> None:
+        self._objects = objects
+        self._site = site
+        self._token = token
+        self._home = home
+        self._fence = fence
+        self._lock = threading.Lock()
+        self._rays: dict[tuple[str, str], ServeEngines] = {}
+
+    def ensure(self, runtime: str, spec: Mapping[str, Any], adapters: Sequence[AdapterSlot]) -> None:
+        """Declares the wanted engine. Only a change of the adapters is applied inside the running replicas.
+
+        Raises:
+            InvalidInput: the spec cannot be rendered, or the API server refuses the RayService.
+            Conflict: a RayService of that name is not ours, or another operator leads.
+        """
+        fence = self._leading()
+        wanted = rayservice(runtime, spec, adapters, self._site)
+        body = self._objects.get(RAY_SERVICE, runtime)
+        if body is None:
+            parent = self._objects.get(OWN["ModelRuntime"], runtime)
+            wanted["metadata"] |= {"annotations": {EPOCH: str(fence.epoch)}}
+            if parent is not None:
+                wanted["metadata"]["ownerReferences"] = owner(parent)
+            self._objects.create(RAY_SERVICE, wanted, fence)
+            _log.info("engine declared", runtime=runtime, adapters=[slot.id for slot in adapters])
+            return
+        _ours(body)
+        if _same(body, wanted) and _stamped(body) >= fence.epoch:
+            return
+        notes = {**(body["metadata"].get("annotations") or {}), EPOCH: str(fence.epoch)}
+        spec_now = {**body["spec"], **wanted["spec"]} if not _same(body, wanted) else body["spec"]
+        self._objects.replace(
+            RAY_SERVICE, {**body, "metadata": {**body["metadata"], "annotations": notes}, "spec": spec_now}, fence
+        )
+        _log.info("engine changed", runtime=runtime, adapters=[slot.id for slot in adapters])
+
+    def status(self, runtime: str) -> EngineStatus:
+        """What KubeRay, Serve and the replicas say now.
+
+        Raises:
+            NotFound: no RayService is declared.
+            Unavailable: its Ray does not answer.
+        """
+        body = self._objects.get(RAY_SERVICE, runtime)
+        if body is None:
+            raise NotFound(f"no RayService {runtime!r} is declared", next_step="Wait a moment.")
+        cluster = ((body.get("status") or {}).get("activeServiceStatus") or {}).get("rayClusterName")
+        if not cluster:
+            return EngineStatus(
+                ready=False, url="", adapters=(), replicas_ready=0, replicas_wanted=0, message=_explanation(body)
+            )
+        self._keep_service(runtime, cluster)
+        try:
+            status = self._ray(runtime, cluster).status(runtime)
+        except NotFound:
+            said = _explanation(body) or "KubeRay has not applied the Serve configuration yet"
+            return EngineStatus(ready=False, url="", adapters=(), replicas_ready=0, replicas_wanted=0, message=said)
+        if not _applied(body):
+            pending = _explanation(body) or "KubeRay has not seen the newest RayService yet"
+            return status.model_copy(update={"ready": False, "message": status.message or pending})
+        return status
+
+    def remove(self, runtime: str) -> None:
+        """Ends the runtime's engine; one that is not there is no error."""
+        fence = self._leading()
+        body = self._objects.get(RAY_SERVICE, runtime)
+        if body is not None:
+            _ours(body)
+            self._objects.delete(RAY_SERVICE, runtime, fence)
+        if self._objects.api.get(SERVICE, service_name(runtime)) is not None:
+            self._objects.api.delete(SERVICE, service_name(runtime))
+
+    # --- parts -------------------------------------------------------------------------------------------------------
+
+    def _leading(self) -> Fence:
+        fence = self._fence()
+        if fence is None:
+            raise Conflict("this operator does not lead", next_step="The one that leads does it.")
+        return fence
+
+    def _keep_service(self, runtime: str, cluster: str) -> None:
+        """The Service before the engine, selecting the cluster that KubeRay calls active."""
+        fence = self._fence()
+        if fence is None:
+            return
+        wanted, name = service(runtime, cluster), service_name(runtime)
+        body = self._objects.api.get(SERVICE, name)
+        if body is None:
+            parent = self._objects.get(OWN["ModelRuntime"], runtime)
+            if parent is not None:
+                wanted["metadata"]["ownerReferences"] = owner(parent)
+            self._objects.create(SERVICE, wanted, fence)
+        elif not includes(body["spec"], wanted["spec"]):
+            _ours(body)
+            self._objects.replace(SERVICE, {**body, "spec": {**body["spec"], **wanted["spec"]}}, fence)
+
+    def _ray(self, runtime: str, cluster: str) -> ServeEngines:
+        with self._lock:
+            if (runtime, cluster) not in self._rays:
+                words = {
+                    "service": service_name(runtime),
+                    "namespace": self._objects.api.namespace,
+                    "cluster": cluster,
+                    "runtime": runtime,
+                }
+                self._rays = {key: ray for key, ray in self._rays.items() if key[0] != runtime}
+                self._rays[runtime, cluster] = ServeEngines(
+                    dashboard_url=self._site.settings.ray_dashboard_url.format_map(words),
+                    token=self._read_token(),
+                    engine_url=self._site.settings.engine_url.format_map(words),
+                    lock=self._home / "engines.lock",
+                    render=render,
+                )
+            return self._rays[runtime, cluster]
+
+    def _read_token(self) -> str:
+        if self._token is None:
+            return ""
+        try:
+            return self._token.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise Unavailable(
+                f"Ray's token {self._token} cannot be read ({error.strerror})",
+                next_step="Mount the Secret that ray_token_secret names.",
+            ) from None
+
+
+def _ours(body: Object) -> None:
+    labels = body["metadata"].get("labels") or {}
+    if labels.get(_MANAGER) != MANAGED[_MANAGER]:
+        name = body["metadata"]["name"]
+        raise Conflict(
+            f"{body.get('kind', 'object')} {name!r} exists and is not tidegate's",
+            next_step=f"Rename the ModelRuntime, or remove that {body.get('kind', 'object')}.",
+        )
+
+
+def _same(body: Object, wanted: Mapping[str, Any]) -> bool:
+    """Whether the RayService says what is wanted; KubeRay and the API server add defaults of their own."""
+    have, want = dict(body["spec"]), dict(wanted["spec"])
+    want.pop("serveConfigV2")
+    return includes(serve_config(body), serve_config(wanted)) and includes(have, want)
+
+
+def _stamped(body: Object) -> int:
+    return int((body["metadata"].get("annotations") or {}).get(EPOCH, 0))
+
+
+def _applied(body: Object) -> bool:
+    """Whether KubeRay has acted on this generation of the RayService."""
+    observed = (body.get("status") or {}).get("observedGeneration")
+    return observed is None or int(observed) >= int(body["metadata"].get("generation", 0))
+
+
+def _explanation(body: Object) -> str:
+    """What KubeRay says is missing."""
+    status = body.get("status") or {}
+    conditions = [
+        f"{item['type']}: {item.get('message') or item.get('reason')}"
+        for item in status.get("conditions", ())
+        if item.get("status") == "False" and (item.get("message") or item.get("reason"))
+    ]
+    return "; ".join(conditions) or "KubeRay has not begun with the RayService yet (is its operator installed?)"

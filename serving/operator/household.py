@@ -1,0 +1,66 @@
+"""What the leading operator does beside judging: takes over, lists anew, answers what nobody else would, tidies up."""
+
+from __future__ import annotations
+
+from serving.operator.actions import KubeActions
+from serving.operator.announcer import Metrics
+from serving.operator.objects import Objects
+from serving.operator.records import KubeRecords
+from serving.operator.routing import KubeRouting
+from tidegate.clock import Clock
+from tidegate.errors import Conflict, TidegateError
+from tidegate.logging import get_logger
+from tidegate.store.leases import Fence
+
+_log = get_logger(__name__)
+
+
+class KubeHousehold:
+    """The `Household` port of a cluster."""
+
+    def __init__(
+        self,
+        objects: Objects,
+        routing: KubeRouting,
+        actions: KubeActions,
+        records: KubeRecords,
+        metrics: Metrics,
+        clock: Clock,
+        resync_seconds: float,
+    ) -> None:
+        self._objects = objects
+        self._routing = routing
+        self._actions = actions
+        self._records = records
+        self._metrics = metrics
+        self._clock = clock
+        self._resync_seconds = resync_seconds
+        self._listed_at = float("-inf")
+
+    def taken_over(self, fence: Fence) -> None:
+        """Starts from what is there, and signs it, so that the leader before can change none of it any more.
+
+        Raises:
+            TidegateError: the API server does not answer; the lease is of no use then.
+        """
+        self._list()
+        self._routing.stamp(fence)
+
+    def keep(self, fence: Fence) -> None:
+        """Trouble here never keeps rollouts from being judged."""
+        self._metrics.leading.set(1)
+        self._metrics.waiting.set(self._records.waiting)
+        try:
+            if self._clock.monotonic() - self._listed_at > self._resync_seconds:
+                self._list()
+                self._actions.prune(fence)
+                self._routing.prune(fence)
+            self._actions.refuse_unclaimed(fence)
+        except Conflict as error:
+            _log.info("written meanwhile", problem=str(error))
+        except TidegateError as error:
+            _log.warning("housekeeping failed; it is tried again", problem=str(error))
+
+    def _list(self) -> None:
+        self._objects.refresh()
+        self._listed_at = self._clock.monotonic()

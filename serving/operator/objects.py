@@ -1,0 +1,148 @@
+"""The operator's objects as last seen, and the only way in which it writes any of them.
+
+Reading costs no call: watches keep the objects current, and whatever is decided on a stale one is refused by its
+resourceVersion. Every write is fenced twice: here by the lease, at the server by resourceVersion and `leaderEpoch`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+
+from tidegate.adapters.kube.api import RAY_SERVICE, ApiKind, KubeApi, Object
+from tidegate.domain.kinds import CLUSTER_KINDS
+from tidegate.domain.resource_base import API_VERSION
+from tidegate.errors import Conflict, NotFound
+from tidegate.logging import get_logger
+from tidegate.store.leases import Fence
+
+_log = get_logger(__name__)
+OWN: dict[str, ApiKind] = {name: ApiKind(name, API_VERSION, kind.plural) for name, kind in CLUSTER_KINDS.items()}
+WATCHED: tuple[ApiKind, ...] = (*OWN.values(), RAY_SERVICE)
+EPOCH = "tidegate.dev/leader-epoch"
+MANAGED = {"app.kubernetes.io/managed-by": "tidegate"}
+
+
+class Objects:
+    """Thread-safe.
+
+    Args:
+        api: the API server.
+        check: refuses a fence whose lease has run out here (`LeaseElection.check`).
+    """
+
+    def __init__(self, api: KubeApi, check: Callable[[Fence | None], None]) -> None:
+        self.api = api
+        self._check = check
+        self._lock = threading.RLock()
+        self._known: dict[str, dict[str, Object]] = {}
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Lists everything anew: at the start, and now and then, should a watch have missed something.
+
+        Raises:
+            Unavailable: the API server does not answer, or has not all definitions.
+        """
+        for kind in WATCHED:
+            try:
+                items, _ = self.api.list(kind)
+            except Conflict as error:  # no such kind
+                step = "Install the tidegate chart's definitions (helm/tidegate/crds) and KubeRay."
+                raise NotFound(f"the API server knows no {kind.plural} of {kind.version}", next_step=step) from error
+            with self._lock:
+                newer = self._known.get(kind.kind, {})
+                listed = {item["metadata"]["name"]: item for item in items}
+                self._known[kind.kind] = {
+                    name: _newest(item, newer[name]) if name in newer else item for name, item in listed.items()
+                }
+
+    def seen(self, kind: str, event: str | None, body: Object) -> None:
+        """What a watch reported."""
+        name = body["metadata"]["name"]
+        with self._lock:
+            known = self._known.setdefault(kind, {})
+            if event == "DELETED":
+                known.pop(name, None)
+            else:
+                known[name] = _newest(body, known[name]) if name in known else body
+
+    def get(self, kind: ApiKind, name: str) -> Object | None:
+        with self._lock:
+            return self._known.get(kind.kind, {}).get(name)
+
+    def all(self, kind: ApiKind) -> list[Object]:
+        """By name."""
+        with self._lock:
+            return [body for _, body in sorted(self._known.get(kind.kind, {}).items())]
+
+    # --- writing -----------------------------------------------------------------------------------------------------
+
+    def create(self, kind: ApiKind, body: Object, fence: Fence | None) -> Object:
+        """Raises:
+        Conflict: it exists, or the lease has run out.
+        """
+        return self._written(kind, body["metadata"]["name"], fence, lambda: self.api.create(kind, body))
+
+    def replace(self, kind: ApiKind, body: Object, fence: Fence | None, *, status: bool = False) -> Object:
+        """Writes onto the resourceVersion in `body`, or not at all.
+
+        Raises:
+            Conflict: somebody else wrote, or the lease has run out.
+        """
+        name = body["metadata"]["name"]
+        return self._written(kind, name, fence, lambda: self.api.replace(kind, body, status=status))
+
+    def delete(self, kind: ApiKind, name: str, fence: Fence | None) -> None:
+        """An object that is not there is no error."""
+        self._check(fence)
+        known = self.get(kind, name)
+        version = known["metadata"]["resourceVersion"] if known is not None else None
+        self.api.delete(kind, name, resource_version=version)
+        with self._lock:
+            self._known.get(kind.kind, {}).pop(name, None)
+
+    def _written(self, kind: ApiKind, name: str, fence: Fence | None, write: Callable[[], Object]) -> Object:
+        self._check(fence)
+        try:
+            body = write()
+        except Conflict:
+            self._look_again(kind, name)
+            raise
+        self.seen(kind.kind, "MODIFIED", body)
+        return body
+
+    def _look_again(self, kind: ApiKind, name: str) -> None:
+        """After a conflict the next round must start from what is there, also when the watch is late."""
+        found = self.api.get(kind, name)
+        if found is None:
+            with self._lock:
+                self._known.get(kind.kind, {}).pop(name, None)
+        else:
+            self.seen(kind.kind, "MODIFIED", found)
+
+
+def owner(body: Object) -> list[Object]:
+    """The reference by which what is made for an object goes with it."""
+    return [
+        {
+            "apiVersion": body["apiVersion"],
+            "kind": body["kind"],
+            "name": body["metadata"]["name"],
+            "uid": body["metadata"]["uid"],
+            "controller": True,
+            "blockOwnerDeletion": True,
+        }
+    ]
+
+
+def names(bodies: Iterable[Object]) -> list[str]:
+    return [body["metadata"]["name"] for body in bodies]
+
+
+def _newest(one: Object, other: Object) -> Object:
+    """resourceVersions of one object grow (KEP-5504), so that a watch's late report never replaces a newer one."""
+    if one["metadata"].get("uid") != other["metadata"].get("uid"):
+        return max(one, other, key=lambda body: str(body["metadata"].get("creationTimestamp")))
+    return max(one, other, key=lambda body: int(body["metadata"]["resourceVersion"]))

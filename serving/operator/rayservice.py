@@ -1,0 +1,217 @@
+"""A ModelRuntime as a RayService (KubeRay v1.6 and v1.7) and the Service before it. Rendering is pure.
+
+The Service is ours: KubeRay's own `-serve-svc` loses its endpoints while a cluster is replaced, and routing must not
+depend on that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from serving.engines.catalog import render as render_application
+from serving.operator.objects import MANAGED
+from tidegate.cluster_settings import ClusterSettings
+from tidegate.domain.node_pools import NodePool
+from tidegate.domain.resources import ModelRuntimeSpec
+from tidegate.errors import InvalidInput
+from tidegate.kube_codec import to_kube
+from tidegate.ports import AdapterSlot
+
+Json = dict[str, Any]
+RUNTIME = "tidegate.dev/runtime"
+SERVE_PORT = 8000
+_HEAD_CPU, _HEAD_MEMORY = "2", "8Gi"
+_UNHEALTHY_SECONDS = 900
+"""How long KubeRay waits before it replaces a cluster whose applications are unhealthy. Replacing takes a second set of
+GPUs, and users are already back on the other version by then."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSite:
+    """What the platform adds to a manifest."""
+
+    settings: ClusterSettings
+    pools: Mapping[str, NodePool]
+
+
+def rayservice(runtime: str, manifest: Mapping[str, Any], adapters: Sequence[AdapterSlot], site: EngineSite) -> Json:
+    """The RayService of a runtime, without what the API server adds.
+
+    Raises:
+        InvalidInput: no such node pool, no image, or the engine catalog refuses the spec.
+    """
+    spec = ModelRuntimeSpec.model_validate(manifest)
+    pool = _pool(runtime, spec, site)
+    application = render_application(runtime, manifest, adapters)
+    serve = {
+        "proxy_location": "EveryNode",
+        "http_options": {"host": "0.0.0.0", "port": SERVE_PORT},  # noqa: S104 - inside the pod; a NetworkPolicy guards it
+        "applications": [application],
+    }
+    return {
+        "metadata": {"name": runtime, "labels": {**MANAGED, RUNTIME: runtime}},
+        "spec": {
+            "serveConfigV2": yaml.safe_dump(serve, sort_keys=True),
+            "serviceUnhealthySecondThreshold": _UNHEALTHY_SECONDS,
+            "rayClusterConfig": _cluster(runtime, spec, pool, site),
+        },
+    }
+
+
+def service(runtime: str, cluster: str) -> Json:
+    """The Service that gateways ask: the Serve proxies of one Ray cluster."""
+    return {
+        "metadata": {"name": service_name(runtime), "labels": {**MANAGED, RUNTIME: runtime}},
+        "spec": {
+            "type": "ClusterIP",
+            "selector": {"ray.io/cluster": cluster, "ray.io/serve": "true"},
+            "ports": [{"name": "http", "port": SERVE_PORT, "targetPort": SERVE_PORT, "protocol": "TCP"}],
+        },
+    }
+
+
+def service_name(runtime: str) -> str:
+    return f"{runtime}-engine"
+
+
+def serve_config(body: Mapping[str, Any]) -> Json:
+    """The `serveConfigV2` of a RayService as data."""
+    found: Json = yaml.safe_load(body["spec"]["serveConfigV2"])
+    return found
+
+
+def _pool(runtime: str, spec: ModelRuntimeSpec, site: EngineSite) -> NodePool:
+    name = spec.placement.node_pool
+    if name not in site.pools:
+        known = ", ".join(sorted(site.pools)) or "none"
+        raise InvalidInput(
+            f"ModelRuntime {runtime!r}: node pool {name!r} does not exist",
+            next_step=f"Set spec.placement.nodePool to one of: {known}.",
+        )
+    pool = site.pools[name]
+    if spec.placement.gpus_per_replica > pool.gpus_per_node:
+        raise InvalidInput(
+            f"ModelRuntime {runtime!r} wants {spec.placement.gpus_per_replica} GPUs per replica; "
+            f"a node of pool {name!r} has {pool.gpus_per_node}",
+            next_step="Lower spec.placement.gpusPerReplica, or name another pool.",
+        )
+    return pool
+
+
+def _cluster(runtime: str, spec: ModelRuntimeSpec, pool: NodePool, site: EngineSite) -> Json:
+    settings, placement = site.settings, spec.placement
+    image = spec.image or settings.engine_image
+    if not image:
+        raise InvalidInput(
+            f"ModelRuntime {runtime!r} names no image, and the platform has no default",
+            next_step="Set spec.image, or TIDEGATE_CLUSTER__ENGINE_IMAGE of the operator.",
+        )
+    made: Json = {
+        "rayVersion": settings.ray_version,
+        "enableInTreeAutoscaling": placement.max_replicas > placement.min_replicas,
+        "headGroupSpec": {
+            # The head plans and keeps the state; no replica of a model runs on it.
+            "rayStartParams": {"num-cpus": "0", "num-gpus": "0", "dashboard-host": "0.0.0.0"},  # noqa: S104
+            "template": _pod(runtime, "head", image, _resources(_HEAD_CPU, _HEAD_MEMORY), settings, pool=None),
+        },
+        "workerGroupSpecs": [
+            {
+                "groupName": "engine",
+                "replicas": placement.min_replicas,
+                "minReplicas": placement.min_replicas,
+                "maxReplicas": placement.max_replicas,
+                "rayStartParams": {},
+                "template": _pod(
+                    runtime,
+                    "worker",
+                    image,
+                    _resources(pool.cpu, pool.memory, pool.gpu_resource, placement.gpus_per_replica),
+                    settings,
+                    pool=pool,
+                ),
+            }
+        ],
+    }
+    if settings.ray_token_secret:
+        made["authOptions"] = {"mode": "token", "secretName": settings.ray_token_secret}
+    if settings.redis_address:
+        made["gcsFaultToleranceOptions"] = {"redisAddress": settings.redis_address} | (
+            {"redisPassword": {"valueFrom": _secret_key(settings.redis_password_secret, "password")}}
+            if settings.redis_password_secret
+            else {}
+        )
+    return made
+
+
+def _resources(cpu: str, memory: str, gpu_resource: str = "", gpus: int = 0) -> Json:
+    """Memory and GPUs as limits equal to requests: Ray plans with what it sees at its start."""
+    wanted: Json = {"cpu": cpu, "memory": memory} | ({gpu_resource: str(gpus)} if gpus else {})
+    return {"requests": wanted, "limits": {name: value for name, value in wanted.items() if name != "cpu"}}
+
+
+def _pod(
+    runtime: str, role: str, image: str, resources: Json, settings: ClusterSettings, *, pool: NodePool | None
+) -> Json:
+    """A pod template that passes Pod Security "restricted"."""
+    sources = [{"secretRef": {"name": settings.engine_env_secret}}] if settings.engine_env_secret else []
+    sources += [{"configMapRef": {"name": settings.engine_env_config}}] if settings.engine_env_config else []
+    container: Json = {
+        "name": f"ray-{role}",
+        "image": image,
+        "resources": resources,
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+        "volumeMounts": [
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - Ray's session folder
+            {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - Ray's object store
+        ],
+    }
+    if sources:
+        container["envFrom"] = sources
+    shared = pool.shared_memory if pool is not None else "1Gi"
+    spec: Json = {
+        "automountServiceAccountToken": False,
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [container],
+        "volumes": [
+            {"name": "tmp", "emptyDir": {}},
+            {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": shared}},
+        ],
+    }
+    if settings.service_account:
+        spec["serviceAccountName"] = settings.service_account
+    labels = {**MANAGED, RUNTIME: runtime}
+    if pool is not None:
+        spec |= _placed(runtime, pool)
+    return {"metadata": {"labels": labels}, "spec": spec}
+
+
+def _placed(runtime: str, pool: NodePool) -> Json:
+    placed: Json = {}
+    if pool.node_selector:
+        placed["nodeSelector"] = dict(pool.node_selector)
+    if pool.tolerations:
+        placed["tolerations"] = [to_kube(item) for item in pool.tolerations]
+    if pool.priority_class_name:
+        placed["priorityClassName"] = pool.priority_class_name
+    if pool.topology_key:
+        placed["topologySpreadConstraints"] = [
+            {
+                "maxSkew": 1,
+                "topologyKey": pool.topology_key,
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": {RUNTIME: runtime}},
+            }
+        ]
+    return placed
+
+
+def _secret_key(name: str, key: str) -> Json:
+    return {"secretKeyRef": {"name": name, "key": key}}

@@ -1,0 +1,116 @@
+"""Decisions on record: the status in the API server decides, and the ledger learns of it as soon as it answers.
+
+The two are different systems, so a crash or an outage can lie between them. Nothing is lost: all that the ledger and
+the people who asked have to learn follows from the state in the status, and each fact has an id under which it arrives
+once. A rollback therefore never waits for a database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from serving.controller.facts import answers as answers_of
+from serving.controller.facts import facts as facts_of
+from serving.controller.facts import routing_fact
+from serving.operator.actions import KubeActions
+from serving.operator.resources import KubeResources
+from serving.operator.rollouts import KubeRollouts
+from serving.operator.routing import KubeRouting
+from serving.rollout.state import RolloutState
+from tidegate.domain.resources import ModelDeployment
+from tidegate.domain.routing import RoutingTable
+from tidegate.errors import Conflict, Unavailable
+from tidegate.ledger import Draft, Ledger
+from tidegate.logging import get_logger
+from tidegate.store.leases import Fence
+from tidegate.store.resources import StoredResource
+
+_log = get_logger(__name__)
+
+
+class KubeRecords:
+    """The `Records` port."""
+
+    def __init__(
+        self,
+        resources: KubeResources,
+        rollouts: KubeRollouts,
+        routing: KubeRouting,
+        actions: KubeActions,
+        ledger: Ledger,
+    ) -> None:
+        self._resources = resources
+        self._rollouts = rollouts
+        self._routing = routing
+        self._actions = actions
+        self._ledger = ledger
+        self._waiting: dict[str, list[Draft]] = {}
+        self._caught_up: dict[str, int] = {}
+        self._routed: dict[str, int] = {}
+        self._silent = False
+
+    @property
+    def waiting(self) -> int:
+        """Facts that the ledger has not taken yet."""
+        return sum(map(len, self._waiting.values()))
+
+    def record(
+        self,
+        stored: StoredResource,
+        status: dict[str, Any],
+        facts: Sequence[Draft],
+        answers: Mapping[str, str],
+        fence: Fence,
+    ) -> None:
+        """Raises:
+        Conflict: the object or the lease changed meanwhile; nothing was recorded.
+        """
+        self._resources.write_status(stored, status, fence)  # here it is decided
+        self._waiting.setdefault(stored.name, []).extend(facts)
+        self._flush(stored.name)
+        if answers:
+            self._answer(stored.name, answers, fence)
+        if isinstance(stored.resource, ModelDeployment) and "state" in status:
+            state = RolloutState.model_validate(status["state"])
+            self._rollouts.show(stored, state, status, fence)
+
+    def settle(self, stored: StoredResource, state: RolloutState, in_force: RoutingTable | None, fence: Fence) -> None:
+        """What an operator before this one may have left half done, once; what the ledger did not take, always."""
+        name = stored.name
+        if self._caught_up.get(name) != fence.epoch:
+            self._waiting[name] = facts_of(name, state, state.history)
+            self._answer(name, answers_of(state.history), fence)
+            self._caught_up[name] = fence.epoch
+        if in_force is not None and self._routed.get(name) != in_force.epoch:
+            reason, decision = self._routing.said(name)
+            self._waiting.setdefault(name, []).append(routing_fact(in_force, reason, decision))
+            self._routed[name] = in_force.epoch
+        elif self._answers_missing(name, state):
+            self._answer(name, answers_of(state.history), fence)
+        self._flush(name)
+
+    def _answers_missing(self, name: str, state: RolloutState) -> bool:
+        return any(action.id in state.done_actions for action in self._actions.pending(name))
+
+    def _answer(self, name: str, answers: Mapping[str, str], fence: Fence) -> None:
+        try:
+            self._actions.answer(name, dict(answers), fence)
+        except (Conflict, Unavailable) as error:
+            _log.info("an answer did not arrive; it is given again", deployment=name, problem=str(error))
+
+    def _flush(self, name: str) -> None:
+        waiting = self._waiting.get(name)
+        if not waiting:
+            return
+        try:
+            self._ledger.append_many(waiting)
+        except Unavailable as error:
+            if not self._silent:
+                _log.warning("the ledger does not answer; facts wait", waiting=self.waiting, problem=error.problem)
+            self._silent = True
+            return
+        if self._silent:
+            _log.info("the ledger answers again", deployment=name, facts=len(waiting))
+        self._silent = False
+        self._waiting[name] = []
