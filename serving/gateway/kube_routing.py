@@ -120,10 +120,10 @@ class KubeRoutingSource:
         with self._lock:
             before, self._tables = self._tables, {}
             for name, (item, table) in read.items():
-                if table is None and not item["spec"].get("removed"):
-                    table = before.get(name)  # not understood: the last good one stays
-                if table is not None:
-                    self._tables[name] = table
+                understood = table is not None or item["spec"].get("removed")
+                kept = table if understood else before.get(name)  # the last good one
+                if kept is not None:
+                    self._tables[name] = kept
             self._token += 1
             self._problem = None
         while not self._stop.is_set():

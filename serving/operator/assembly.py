@@ -28,7 +28,7 @@ from tidegate.db import Database
 from tidegate.domain.node_pools import read_node_pools
 from tidegate.ids import new_id
 from tidegate.ledger import Ledger
-from tidegate.ports import Registry
+from tidegate.ports import Engines, Registry
 from tidegate.settings import Settings
 from tidegate.store.evidence import EvidenceStore
 from tidegate.store.leases import LeaseStore
@@ -47,13 +47,19 @@ class Operator:
 
 
 def assemble(
-    settings: Settings, *, api: KubeApi | None = None, registry: Registry | None = None, clock: Clock | None = None
+    settings: Settings,
+    *,
+    api: KubeApi | None = None,
+    registry: Registry | None = None,
+    engines: Engines | None = None,
+    clock: Clock | None = None,
 ) -> Operator:
     """The operator of this process.
 
     Args:
         api: the API server; None finds it as `KubeApi.connect` does.
         registry: None is MLflow's.
+        engines: None are RayServices.
 
     Raises:
         TidegateError: a setting, the node pools or the kubeconfig cannot be used, or the ledger does not answer.
@@ -69,9 +75,6 @@ def assemble(
     ledger = Ledger(db, clock)
     resources, routing, actions = KubeResources(objects), KubeRouting(objects, clock), KubeActions(objects, clock)
     records = KubeRecords(resources, KubeRollouts(objects), routing, actions, ledger)
-    pools = read_node_pools(cluster.node_pools_path) if cluster.node_pools_path is not None else {}
-    token: Path | None = settings.ray_token_path if settings.ray_token_path.exists() else None
-    engines = RayServiceEngines(objects, EngineSite(cluster, pools), token, settings.home, lambda: election.held(LEASE))
     key = attestation.load_or_create_key(settings.attestation_key_path)
     parts = Parts(
         db=db,
@@ -91,7 +94,14 @@ def assemble(
             alias_recorder(ledger),
             lambda: election.held(LEASE) is not None,
         ),
-        engines=EngineKeeper(engines),
+        engines=EngineKeeper(engines or _engines(settings, objects, election)),
         keys={attestation.key_id_of(key): key},
     )
     return Operator(Controller(parts, holder), objects, metrics)
+
+
+def _engines(settings: Settings, objects: Objects, election: LeaseElection) -> Engines:
+    cluster = settings.cluster
+    pools = read_node_pools(cluster.node_pools_path) if cluster.node_pools_path is not None else {}
+    token: Path | None = settings.ray_token_path if settings.ray_token_path.exists() else None
+    return RayServiceEngines(objects, EngineSite(cluster, pools), token, settings.home, lambda: election.held(LEASE))

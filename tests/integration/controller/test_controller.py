@@ -8,7 +8,8 @@ import pytest
 
 from serving.controller.loop import Controller, shared_slots
 from serving.rollout.explain import explain, timeline
-from tests.integration.controller.world import NAME, World, deployment, parts_of
+from tests.integration.controller.conftest import Make
+from tests.integration.controller.world import NAME, World, deployment
 from tidegate.clock import ManualClock
 from tidegate.domain.resources import ModelDeployment
 from tidegate.errors import Conflict
@@ -18,8 +19,8 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    made = World(tmp_path)
+def world(make: Make, tmp_path: Path) -> World:
+    made = make(tmp_path, None)
     made.set_up()
     made.until("Succeeded")
     return made
@@ -102,29 +103,25 @@ def test_what_people_ask_is_answered_once_with_their_name_on_record(world: World
     world.tick()
     world.nominate("2")
     world.until("Shadow")
-    asked = world.actions.submit(NAME, "abort", "ada", "wrong data")
+    asked = world.ask("abort", "ada", "wrong data")
     world.tick()
-    answered = world.actions.get(asked.id)
-    assert answered is not None
-    assert answered.answer == "Aborted by ada (wrong data)."
+    assert world.answer(asked) == "Aborted by ada (wrong data)."
     decisions = world.ledger.entries(kind="rollout.decision", subject=NAME)
     assert (decisions[-1].actor, decisions[-1].payload["reason"]) == ("ada", "Aborted")
-    refused = world.actions.submit(NAME, "approve", "ada")
+    refused = world.ask("approve", "ada")
     world.until("RolledBack")
     world.tick()
-    second = world.actions.get(refused.id)
-    assert second is not None
-    assert "was refused" in (second.answer or "")
+    assert "was refused" in (world.answer(refused) or "")
 
 
-def test_a_restarted_controller_goes_on_where_the_last_one_stopped(world: World, tmp_path: Path) -> None:
+def test_a_restarted_controller_goes_on_where_the_last_one_stopped(world: World) -> None:
     world.tick()
     world.nominate("2")
     world.until("Shadow")
     world.tick("+=+=+")
     before = world.state
     world.controller.release()
-    again = World(tmp_path)
+    again = world.again()
     again.tick()
     assert again.state.attempt is not None
     assert before.attempt is not None
@@ -134,15 +131,15 @@ def test_a_restarted_controller_goes_on_where_the_last_one_stopped(world: World,
     assert again.status["stable"] == "2"
 
 
-def test_only_one_controller_leads_and_a_stale_one_writes_nothing(tmp_path: Path) -> None:
+def test_only_one_controller_leads_and_a_stale_one_writes_nothing(make: Make, tmp_path: Path) -> None:
     clock = ManualClock()
-    world = World(tmp_path, clock)
+    world = make(tmp_path, clock)
     world.set_up()
-    for _ in range(8):
+    for _ in range(10):
         clock.advance(0.5)
         world.tick()
     assert world.status["phase"] == "Succeeded"
-    other = Controller(parts_of(tmp_path, clock))
+    other = world.another()
     other.tick()
     assert leaders(world.controller, other) == [True, False]
     stale_fence = world.controller._fence
@@ -155,7 +152,7 @@ def test_only_one_controller_leads_and_a_stale_one_writes_nothing(tmp_path: Path
     assert stored is not None
     assert stale_fence is not None
     entries = len(world.ledger.entries())
-    with pytest.raises(Exception, match="lease 'controller' is at epoch"):
+    with pytest.raises(Conflict, match="lease 'tidegate-controller'"):
         world.controller.reconciler.reconcile(stored, stale_fence)
     assert len(world.ledger.entries()) == entries
     world.controller.tick()
@@ -166,9 +163,7 @@ def test_a_lost_status_is_rebuilt_from_the_routing_in_force(world: World) -> Non
     world.tick()
     world.nominate("2")
     world.until("Shadow")
-    stored = world.parts.resources.get("ModelDeployment", NAME)
-    assert stored is not None
-    world.stores.update_status("ModelDeployment", NAME, {}, stored.resource_version)
+    world.lose_status()
     epoch = world.parts.routing.get(NAME).epoch  # type: ignore[union-attr]
     world.tick()
     assert world.state.stable == "1"
@@ -187,10 +182,10 @@ def test_a_registry_that_is_gone_stops_no_rollback(world: World) -> None:
     assert [arm.version for arm in table.arms] == ["1"]
 
 
-def test_a_runtime_that_does_not_exist_is_a_condition(tmp_path: Path) -> None:
-    world = World(tmp_path)
+def test_a_runtime_that_does_not_exist_is_a_condition(make: Make, tmp_path: Path) -> None:
+    world = make(tmp_path, None)
     world.set_up()
-    world.stores.delete("ModelRuntime", "local", "test")
+    world.delete("ModelRuntime", "local")
     for _ in range(3):
         world.tick()
     degraded = next(c for c in world.status["conditions"] if c["type"] == "Degraded")
@@ -201,9 +196,9 @@ def test_a_runtime_that_does_not_exist_is_a_condition(tmp_path: Path) -> None:
 def test_a_deployment_that_was_deleted_serves_again_when_it_is_applied_again(world: World) -> None:
     world.tick()
     before = world.parts.routing.last_epoch(NAME)
-    world.stores.delete("ModelDeployment", NAME, "test")
+    world.delete("ModelDeployment", NAME)
     world.tick()
-    world.stores.apply(deployment(), "test")
+    world.apply(deployment())
     world.until("Succeeded")
     world.tick()
     table = world.parts.routing.get(NAME)
@@ -217,7 +212,7 @@ def test_what_serves_is_not_moved_to_another_engine_or_model(world: World) -> No
     moved = deployment().model_dump(mode="json", by_alias=True)
     moved["spec"]["runtimeRef"]["name"] = "elsewhere"
     with pytest.raises(Conflict, match="cannot become 'elsewhere'"):
-        world.stores.apply(ModelDeployment.model_validate(moved), "test")
+        world.apply(ModelDeployment.model_validate(moved))
 
 
 def test_deployments_on_one_engine_keep_what_serves_before_any_canary() -> None:
@@ -230,7 +225,7 @@ def test_deployments_on_one_engine_keep_what_serves_before_any_canary() -> None:
 
 def test_a_deleted_deployment_is_taken_out_of_routing(world: World) -> None:
     world.tick()
-    world.stores.delete("ModelDeployment", NAME, "test")
+    world.delete("ModelDeployment", NAME)
     world.tick()
     assert world.parts.routing.get(NAME) is None
     assert world.parts.resources.get("ModelDeployment", NAME) is None

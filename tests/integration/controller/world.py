@@ -13,7 +13,7 @@ from tests.integration.controller.fakes import KEYS, FileEngines, FileRegistry, 
 from tidegate.clock import Clock, SystemClock
 from tidegate.db import Database
 from tidegate.domain.evidence import BUCKETS, ArmWindow, Feedback, PairEvent
-from tidegate.domain.resources import ModelDeployment, ModelRuntime
+from tidegate.domain.resources import AnyResource, ModelDeployment, ModelRuntime
 from tidegate.ids import new_id
 from tidegate.ledger import Ledger
 from tidegate.settings import Intervals
@@ -74,17 +74,56 @@ class World:
     def __init__(self, home: Path, clock: Clock | None = None, lease_ttl: float = 1.0) -> None:
         self.home = home
         self.clock = clock or SystemClock()
-        self.parts = parts_of(home, clock, lease_ttl)
-        self.controller = Controller(self.parts)
+        self.lease_ttl = lease_ttl
+        self.controller = self.another()
+        self.parts = self.controller.parts
         self.registry = FileRegistry(home / "registry.json")
         self.pairs = 0
+
+    # --- what differs between one machine and a cluster ---------------------------------------------------------------
+
+    def another(self) -> Controller:
+        """A controller as another process would have it."""
+        return Controller(parts_of(self.home, self.clock, self.lease_ttl))
+
+    def again(self) -> World:
+        """The same platform, looked at by a new process."""
+        return World(self.home, self.clock, self.lease_ttl)
+
+    def look(self) -> None:
+        """What watches report meanwhile; one machine reads its database each time."""
+
+    def apply(self, resource: AnyResource) -> None:
+        self.stores.apply(resource, "test")
+
+    def delete(self, kind: str, name: str) -> None:
+        self.stores.delete(kind, name, "test")
+
+    def ask(self, action: str, by: str, reason: str = "") -> str:
+        """A person's request; its id."""
+        return self.actions.submit(NAME, action, by, reason).id
+
+    def answer(self, asked: str) -> str | None:
+        found = self.actions.get(asked)
+        return found.answer if found is not None else None
+
+    def lose_status(self) -> None:
+        """As a restored backup does."""
+        stored = self.parts.resources.get("ModelDeployment", NAME)
+        assert stored is not None
+        self.stores.update_status("ModelDeployment", NAME, {}, stored.resource_version)
+
+    def acknowledge(self, epoch: int) -> None:
+        RoutingStore(self.parts.db, self.clock).acknowledge("gateway-1", NAME, epoch)
+
+    # --- what does not ------------------------------------------------------------------------------------------------
 
     def set_up(self, **rollout: Any) -> None:
         assert self.parts.leases.acquire(SCORER_LEASE, "test", 86_400.0) is not None
         self.registry.add(signed("1"))
         self.registry.set_alias("banking-intent", "challenger", "1")
-        self.stores.apply(RUNTIME, "test")
-        self.stores.apply(deployment(**rollout), "test")
+        self.apply(RUNTIME)
+        self.apply(deployment(**rollout))
         feedback = Feedback(
             id=new_id(),
             request_id="r",
@@ -114,6 +153,7 @@ class World:
 
     @property
     def status(self) -> dict[str, Any]:
+        self.look()
         stored = self.parts.resources.get("ModelDeployment", NAME)
         assert stored is not None
         return stored.status
@@ -124,6 +164,7 @@ class World:
 
     def tick(self, outcomes: str = "", errors: int = 0) -> None:
         """One round: the watchers poll, the controller ticks, the gateway acknowledges and traffic happens."""
+        self.look()
         self.parts.registry.poll()
         self.parts.engines.poll()
         self.controller.tick()
@@ -134,7 +175,7 @@ class World:
         table = self.parts.routing.get(NAME)
         if table is None:
             return
-        RoutingStore(self.parts.db, self.clock).acknowledge("gateway-1", NAME, table.epoch)
+        self.acknowledge(table.epoch)
         now = self.clock.now()
         block = now - timedelta(seconds=10)
         self.parts.evidence.add_windows(

@@ -80,9 +80,14 @@ class KubeApi:
                 f"there is no way to a Kubernetes API server: {error}",
                 next_step="Run inside a pod with a service account, or set KUBECONFIG.",
             ) from None
-        made.retries = False
-        made.connection_pool_maxsize = _POOL
-        return cls(client.ApiClient(made), namespace or found, seconds)
+        return cls(_client(made), namespace or found, seconds)
+
+    @classmethod
+    def from_kubeconfig(cls, path: Path, namespace: str, *, seconds: float = 5.0) -> Self:
+        """The API server of a kubeconfig's current context."""
+        made = client.Configuration()
+        config.load_kube_config(config_file=str(path), client_configuration=made)
+        return cls(_client(made), namespace, seconds)
 
     # --- the verbs ---------------------------------------------------------------------------------------------------
 
@@ -211,6 +216,12 @@ class KubeApi:
                 f"the Kubernetes API server at {where} does not answer ({type(error).__name__})",
                 next_step="Traffic stays where it is; it is tried again by itself.",
             ) from None
+
+
+def _client(made: client.Configuration) -> client.ApiClient:
+    made.retries = False
+    made.connection_pool_maxsize = _POOL
+    return client.ApiClient(made)
 
 
 class _NotThereError(TidegateError):

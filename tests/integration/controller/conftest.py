@@ -1,0 +1,37 @@
+"""The controller's tests run on both substrates: one machine's database, and a real Kubernetes API server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.controller.kube_world import KubeWorld
+from tests.integration.controller.world import World
+from tests.kube_api import KubeApi, ProgramsMissing, kube_programs
+from tidegate.clock import Clock
+
+Make = Callable[[Path, Clock | None], World]
+
+
+@pytest.fixture(scope="session")
+def kube_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubeApi]:
+    """An API server with tidegate's definitions."""
+    try:
+        programs = kube_programs()
+    except ProgramsMissing as error:
+        pytest.skip(str(error))
+    with KubeApi(tmp_path_factory.mktemp("kube") / "api", programs) as api:
+        KubeWorld.install(api)
+        yield api
+
+
+@pytest.fixture(params=["one machine", "cluster"])
+def make(request: pytest.FixtureRequest) -> Make:
+    """Makes a platform in a folder."""
+    if request.param == "one machine":
+        return World
+    api: KubeApi = request.getfixturevalue("kube_api")
+    namespace = KubeWorld.new_namespace(api)
+    return lambda home, clock: KubeWorld(home, api, namespace, clock)

@@ -1,0 +1,108 @@
+"""The same platform on a real API server; only registry and engines are stand-ins, as on one machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from serving.controller.loop import Controller
+from serving.gateway.kube_routing import KubeRoutingSource
+from serving.operator.assembly import assemble
+from serving.operator.objects import OWN, Objects
+from tests.integration.controller.fakes import KEY, FileEngines, FileRegistry
+from tests.integration.controller.world import NAME, World
+from tests.kube_api import ROOT, KubeApi
+from tidegate.adapters.kube.api import KubeApi as Client
+from tidegate.clock import Clock
+from tidegate.domain.resources import AnyResource, to_manifest
+from tidegate.errors import Conflict
+from tidegate.ids import new_id
+from tidegate.settings import Intervals, Settings
+
+_RAY_SERVICE = ROOT / "tests" / "integration" / "controller" / "rayservice_crd.yaml"
+
+
+class KubeWorld(World):
+    """`look` does what kopf's watches do in the operator's process."""
+
+    def __init__(
+        self, home: Path, api: KubeApi, namespace: str, clock: Clock | None = None, lease_ttl: float = 1.0
+    ) -> None:
+        self.api = api
+        self.namespace = namespace
+        self._objects: list[Objects] = []
+        super().__init__(home, clock, lease_ttl)
+
+    @staticmethod
+    def install(api: KubeApi) -> None:
+        api.kubectl("apply", "--server-side", "-f", str(ROOT / "helm" / "tidegate" / "crds"))
+        api.kubectl("apply", "--server-side", "-f", str(_RAY_SERVICE))
+        api.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+
+    @staticmethod
+    def new_namespace(api: KubeApi) -> str:
+        name = f"test-{new_id().lower()}"
+        api.kubectl("create", "namespace", name)
+        return name
+
+    def another(self) -> Controller:
+        settings = Settings(
+            home=self.home,
+            intervals=Intervals(lease_ttl=self.lease_ttl, ack_fresh=10.0),
+            database_url=f"sqlite:///{self.home / 'tidegate.db'}",
+        )
+        key = settings.attestation_key_path
+        if not key.exists():
+            key.parent.mkdir(parents=True, exist_ok=True)
+            key.write_text(KEY.hex())
+        operator = assemble(
+            settings,
+            api=self._client(),
+            registry=FileRegistry(self.home / "registry.json"),
+            engines=FileEngines(self.home / "engines.json"),
+            clock=self.clock,
+        )
+        self._objects.append(operator.objects)
+        return operator.controller
+
+    def _client(self) -> Client:
+        return Client.from_kubeconfig(self.api.kubeconfig("admin", self.namespace), self.namespace)
+
+    def again(self) -> World:
+        return KubeWorld(self.home, self.api, self.namespace, self.clock, self.lease_ttl)
+
+    def look(self) -> None:
+        self._objects[0].refresh()
+
+    def apply(self, resource: AnyResource) -> None:
+        manifest = to_manifest(resource)
+        manifest["metadata"]["namespace"] = self.namespace
+        done = self.api.kubectl(
+            "apply", "--server-side", "-f", "-", namespace=self.namespace, stdin=json.dumps(manifest), check=False
+        )
+        if done.returncode != 0:
+            raise Conflict(done.stderr)
+
+    def delete(self, kind: str, name: str) -> None:
+        self.api.kubectl("delete", OWN[kind].plural, name, "--wait=false", namespace=self.namespace)
+
+    def ask(self, action: str, by: str, reason: str = "") -> str:
+        spec = {"deployment": NAME, "action": action.capitalize(), "requestedBy": by, "reason": reason}
+        body: dict[str, Any] = {"metadata": {"name": f"ask-{new_id().lower()}"}, "spec": spec}
+        return str(self._client().create(OWN["RolloutAction"], body)["metadata"]["uid"])
+
+    def answer(self, asked: str) -> str | None:
+        found = [body for body in self._client().list(OWN["RolloutAction"])[0] if body["metadata"]["uid"] == asked]
+        answer = (found[0].get("status") or {}).get("answer")
+        return str(answer) if answer is not None else None
+
+    def lose_status(self) -> None:
+        client = self._client()
+        body = client.get(OWN["ModelDeployment"], NAME)
+        assert body is not None
+        epoch = body["status"]["leaderEpoch"]
+        client.replace(OWN["ModelDeployment"], {**body, "status": {"leaderEpoch": epoch}}, status=True)
+
+    def acknowledge(self, epoch: int) -> None:
+        KubeRoutingSource(self._client(), self.clock, 10.0).acknowledge_all("gateway-1", {NAME: epoch})
