@@ -1,4 +1,4 @@
-"""Generates what is derived from the code: the CLI reference, the settings table, the compiled pipelines.
+"""Generates what is derived from the code: CLI reference, settings table, resources, definitions, compiled pipelines.
 
 python hack/generate.py            writes them
 python hack/generate.py --check    fails, naming the files, when one is not what the code says
@@ -13,6 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from crds import definitions
+from resources_page import resources_reference
+
 ROOT = Path(__file__).resolve().parent.parent
 _HELP_COLUMNS = "100"
 
@@ -24,6 +27,7 @@ def main() -> int:
             ROOT / "docs" / "cli.md": cli_reference(),
             ROOT / "docs" / "settings.md": settings_reference(),
             ROOT / "docs" / "resources.md": resources_reference(),
+            **definitions(ROOT / "helm" / "tidegate" / "crds"),
             **compiled_pipelines(Path(folder)),
         }
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
@@ -129,50 +133,6 @@ def settings_reference() -> str:
             yield f"| `{variable(prefix + name)}` | {shown} | {_cell(field.description or '')} |"
 
     return "\n".join([*lines, *rows(Settings, "")]) + "\n"
-
-
-def resources_reference() -> str:
-    """Every field of the manifests, with type, default and description."""
-    from tidegate.domain.resources import KINDS
-
-    lines = [
-        "# Resources (`tidegate.dev/v1alpha1`)",
-        "",
-        "Generated from `tidegate/domain/resources.py` by `make docs`. `tidegate apply -f` takes these manifests on",
-        "one machine; a cluster will take the same. Decimals are texts, times are whole seconds. Examples are in",
-        "`examples/local/`.",
-    ]
-    for kind, model in KINDS.items():
-        lines += ["", f"## {kind}", "", *_paragraphs(model.__doc__ or ""), ""]
-        lines += ["| field | type | default | what |", "|---|---|---|---|", *_fields(model.model_json_schema(), "")]
-    return "\n".join(lines) + "\n"
-
-
-def _fields(schema: Any, prefix: str, definitions: Any = None) -> Iterator[str]:
-    definitions = schema.get("$defs", {}) if definitions is None else definitions
-    for name, field in schema["properties"].items():
-        if prefix == "" and name in {"apiVersion", "kind"}:
-            continue
-        parts = [part for part in field.get("anyOf", [field]) if part.get("type") != "null"]
-        inner = {**field, **parts[0]}
-        many = inner.get("type") == "array"
-        target = (inner["items"] if many else inner).get("$ref", "").rpartition("/")[2]
-        path = f"{prefix}{name}{'[]' if many else ''}"
-        nested = definitions.get(target)
-        kind = "/".join(map(str, inner["enum"])) if "enum" in inner else inner.get("type", "object")
-        default = field.get("default")
-        shown = "required" if name in schema.get("required", ()) else f"`{default}`" if _plain(default) else ""
-        yield f"| `{path}` | {'' if nested else kind} | {shown} | {_cell(field.get('description', ''))} |"
-        if nested:
-            yield from _fields(nested, f"{path}.", definitions)
-
-
-def _plain(default: Any) -> bool:
-    return default is not None and not isinstance(default, dict)
-
-
-def _paragraphs(text: str) -> list[str]:
-    return [" ".join(part.split()) for part in text.split("\n\n")]
 
 
 def compiled_pipelines(folder: Path) -> dict[Path, str]:

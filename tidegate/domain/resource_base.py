@@ -65,6 +65,8 @@ class Resource(BaseModel):
 
 
 class Metadata(Resource):
+    """Who an object is."""
+
     name: Name = Field(description="a DNS label; of a ModelDeployment also the model name that applications call")
     namespace: str = "default"
     labels: dict[str, str] = Field(default={}, description="for people and tools; no meaning here")
@@ -78,7 +80,9 @@ class LongMetadata(Metadata):
 
 
 class NameRef(Resource):
-    name: Name = Field(description="name of an object in the same namespace")
+    """An object of the same namespace."""
+
+    name: Name = Field(description="its metadata.name")
 
 
 class ResourceCondition(Resource):
@@ -90,5 +94,7 @@ class ResourceCondition(Resource):
     status: Literal["True", "False", "Unknown"] = Field(description="whether it holds")
     reason: str = Field(description="UpperCamelCase code of the cause")
     message: str = Field(description="a sentence for people")
-    observed_generation: Epoch = Field(default=0, description="metadata.generation that this was said of")
+    observed_generation: Epoch = Field(
+        description="metadata.generation that this was said of; `kubectl wait` asks for it"
+    )
     last_transition_time: UtcTime = Field(description="when `status` last changed")

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from tidegate.domain.base import Digest
 from tidegate.domain.resource_base import (
     API_VERSION,
     Metadata,
@@ -24,7 +25,6 @@ from tidegate.domain.resource_base import (
     Whole,
 )
 
-Count = Annotated[Whole, Field(ge=0, le=1_000_000)]
 MOST_PAIRS = 50_000
 MOST_STEPS, MOST_METRICS = 32, 16
 
@@ -33,12 +33,12 @@ MOST_STEPS, MOST_METRICS = 32, 16
 
 
 class RuntimeBaseModel(Resource):
+    """The base that adapters are loaded on."""
+
     uri: Annotated[str, Field(min_length=1, max_length=1024)] = Field(
         description="folder, s3:// address or hub id; 'builtin:smollm2-135m-instruct' for the wheel's"
     )
-    digest: str | None = Field(
-        default=None, pattern=r"^sha256:[0-9a-f]{64}$", description="what the files must hash to; unset pins nothing"
-    )
+    digest: Digest | None = Field(default=None, description="what the files must hash to; unset pins nothing")
 
 
 class Engine(Resource):
@@ -64,6 +64,8 @@ class Engine(Resource):
 
 
 class Placement(Resource):
+    """Nodes and replicas."""
+
     node_pool: Text = Field(default="local", description="on a cluster, the pool of nodes; one machine has no pools")
     gpus_per_replica: Whole = Field(default=0, ge=0, le=64, description="GPUs that a replica asks Ray for")
     min_replicas: Whole = Field(default=1, ge=1, le=1000, description="replicas that always run")
@@ -79,6 +81,8 @@ class Placement(Resource):
 
 
 class ModelRuntimeSpec(Resource):
+    """The engine that shall run."""
+
     base_model: RuntimeBaseModel = Field(description="what all adapters of this runtime were trained on")
     engine: Engine = Field(default=Engine(), description="the engine and its options")
     placement: Placement = Field(default=Placement(), description="where and how many")
@@ -100,6 +104,8 @@ class ModelRuntime(Resource):
 
 
 class ModelSource(Resource):
+    """Where the nominated version comes from: `type` says which one of the other fields is set."""
+
     type: Literal["Alias", "Version"] = Field(description="follow an alias of the registry, or name one version")
     alias: Text | None = Field(default=None, description="for type Alias: whatever it points at is nominated")
     version: Text | None = Field(default=None, description="for type Version: its number")
@@ -114,6 +120,8 @@ class ModelSource(Resource):
 
 
 class ModelRef(Resource):
+    """A model of the registry."""
+
     name: Text = Field(description="registered model; it cannot change while a version serves")
     source: ModelSource = Field(description="which version is nominated")
 
@@ -123,8 +131,8 @@ class RolloutStep(Resource):
 
     name: Name = Field(description="unique in the plan")
     weight: Percent = Field(description="percent of users; 0 is a shadow step. Weights never fall")
-    min_pairs: Count = Field(
-        default=0, le=MOST_PAIRS, description="scored pairs that this step collects before it ends"
+    min_pairs: Whole = Field(
+        default=0, ge=0, le=MOST_PAIRS, description="scored pairs that this step collects before it ends"
     )
     min_duration_seconds: Seconds = Field(default=0, description="how long it lasts at least")
     approval: Literal["None", "Required", "SecondPerson"] = Field(
@@ -134,6 +142,8 @@ class RolloutStep(Resource):
 
 
 class MirrorSpec(Resource):
+    """First turns that are also sent to the other version; nobody sees its answer."""
+
     percent: Percent = Field(default=20, description="share of first turns that both versions answer")
     max_concurrency: Whole = Field(
         default=8, ge=1, le=1024, description="mirrored turns under way per gateway; more are left out"
@@ -198,6 +208,8 @@ class RolloutMetric(Resource):
 
 
 class RolloutPlan(Resource):
+    """Steps, evidence and tests between a nomination and a promotion."""
+
     steps: tuple[RolloutStep, ...] = Field(min_length=1, max_length=MOST_STEPS, description="in order")
     bake_seconds: Seconds = Field(
         default=0, description="all users on the new version, the old one kept loaded, harm still rolls back"
@@ -233,6 +245,8 @@ class RolloutPlan(Resource):
 
 
 class ModelDeploymentSpec(Resource):
+    """What is served, where, and how a new version takes over."""
+
     runtime_ref: NameRef = Field(description="the ModelRuntime; it cannot change while a version serves")
     model: ModelRef = Field(description="what is served")
     rollout: RolloutPlan = Field(description="how a new version takes over")
