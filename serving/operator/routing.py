@@ -7,7 +7,7 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from serving.operator.objects import MANAGED, OWN, Objects
+from serving.operator.objects import EPOCH, MANAGED, OWN, Objects
 from tidegate.adapters.kube.api import LEASE, Object
 from tidegate.adapters.kube.gateways import EPOCHS, GATEWAY_SELECTOR
 from tidegate.clock import Clock
@@ -85,11 +85,12 @@ class KubeRouting:
         self._write(deployment, gone, {REASON: "The deployment was deleted."}, fence)
 
     def stamp(self, fence: Fence) -> None:
-        """A new leader signs all tables: from then on the API server refuses what an older one may still send."""
+        """A new leader signs all tables: their new resourceVersion refuses what an older one may still send."""
         for body in self._objects.all(_KIND):
-            if int(body["spec"].get("leaderEpoch", 0)) < fence.epoch:
-                spec = {**body["spec"], "leaderEpoch": fence.epoch}
-                self._objects.replace(_KIND, {**body, "spec": spec}, fence)
+            notes = body["metadata"].get("annotations") or {}
+            if int(notes.get(EPOCH, 0)) < fence.epoch:
+                metadata = {**body["metadata"], "annotations": {**notes, EPOCH: str(fence.epoch)}}
+                self._objects.replace(_KIND, {**body, "metadata": metadata}, fence)
 
     def acks(self, deployment: str, fresh_seconds: float = 10.0) -> dict[str, int]:
         """Epoch by gateway, of the gateways that were heard of lately.

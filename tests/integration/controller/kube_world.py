@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 from serving.controller.loop import Controller
 from serving.gateway.kube_routing import KubeRoutingSource
 from serving.operator.assembly import assemble
-from serving.operator.objects import OWN, Objects
+from serving.operator.objects import OWN, WATCHED, Objects
 from tests.integration.controller.fakes import KEY, FileEngines, FileRegistry
 from tests.integration.controller.world import NAME, World
 from tests.kube_api import ROOT, KubeApi
@@ -39,6 +40,9 @@ class KubeWorld(World):
         api.kubectl("apply", "--server-side", "-f", str(ROOT / "helm" / "tidegate" / "crds"))
         api.kubectl("apply", "--server-side", "-f", str(_RAY_SERVICE))
         api.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        for kind in WATCHED:  # established is not yet served: "storage is (re)initializing" for some seconds
+            while api.kubectl("get", f"{kind.plural}.{kind.version.split('/')[0]}", check=False).returncode != 0:
+                time.sleep(0.1)
 
     @staticmethod
     def new_namespace(api: KubeApi) -> str:
