@@ -10,6 +10,7 @@ from serving.controller.evidence_log import EvidenceLog
 from serving.controller.parts import Parts
 from serving.rollout.evidence import Evidence
 from serving.rollout.observation import EngineView, Observation
+from serving.rollout.operator_actions import REQUESTED_BY
 from serving.rollout.preflight import Candidate, Situation
 from serving.rollout.state import ACTIVE, OperatorAction, RolloutState
 from serving.rollout.statistics.concurrent import parse_latency
@@ -113,6 +114,7 @@ class Observer:
                 )
                 for action in self.parts.actions.pending(name)
             ),
+            requested_by=_requested_by(deployment),
             champion=champion.version,
             champion_known=champion.known,
         )
@@ -191,6 +193,11 @@ class Observer:
             max_adapters=runtime.spec.engine.max_adapters,
             message=report.trouble or report.status.message,
         )
+
+
+def _requested_by(deployment: ModelDeployment) -> tuple[str, ...]:
+    found = deployment.metadata.annotations.get(REQUESTED_BY)
+    return (found,) if found else ()
 
 
 def emitted(metric: str, windows: Sequence[ArmWindow]) -> bool:

@@ -73,7 +73,8 @@ def _idle(draft: Draft, seen: Observation) -> None:
         again = f"`tidegate rollout resume {state.deployment}` tries it again"
         draft.say("RejectedVersion", f"Version {version} is nominated, but it was rolled back: {why} {again}.")
         return
-    draft.start(version, seen.plan, "Nominated", f"Version {version} is nominated; checking whether it can roll out.")
+    message = f"Version {version} is nominated; checking whether it can roll out."
+    draft.start(version, seen.plan, "Nominated", message, requested_by=seen.requested_by)
 
 
 # --- preflight -------------------------------------------------------------------------------------------------------
@@ -102,7 +103,7 @@ def _preflight(draft: Draft, seen: Observation) -> None:
     if draft.state.stable is None:
         _first_version(draft, result)
         return
-    if attempt.plan.steps[0].approval == "Required" and attempt.approved_step < 0:
+    if attempt.awaits_approval(0):
         _ask_for_approval(draft, 0)
         return
     _enter(draft, 0, _preflight_words(result))
@@ -146,7 +147,7 @@ def _moving(draft: Draft, seen: Observation) -> None:
         return
     following = attempt.step + 1
     if following < len(attempt.plan.steps):
-        if attempt.plan.steps[following].approval == "Required" and attempt.approved_step < following:
+        if attempt.awaits_approval(following):
             _ask_for_approval(draft, following)
         else:
             _enter(draft, following)
@@ -279,7 +280,9 @@ def _enter(draft: Draft, index: int, words: str = "") -> None:
 def _ask_for_approval(draft: Draft, index: int) -> None:
     step = draft.attempt.plan.steps[index]
     how = f"`tidegate rollout approve {draft.state.deployment}`"
-    draft.say("ApprovalRequired", f"Step {step.name} at {step.weight}% waits for approval: {how}.")
+    second = step.approval == "SecondPerson"
+    who = f" by somebody other than {' and '.join(draft.attempt.requested_by) or 'who asked for it'}" if second else ""
+    draft.say("ApprovalRequired", f"Step {step.name} at {step.weight}% waits for approval{who}: {how}.")
 
 
 # --- after the steps -------------------------------------------------------------------------------------------------

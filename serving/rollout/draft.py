@@ -62,7 +62,16 @@ class Draft:
         """A transition that changes routing: its epoch is the next one."""
         self.move(to, reason, message, by=by, epoch=self.state.epoch + 1, **fields)
 
-    def start(self, version: str, plan: RolloutPlan, reason: str, message: str, *, by: str = "controller") -> None:
+    def start(
+        self,
+        version: str,
+        plan: RolloutPlan,
+        reason: str,
+        message: str,
+        *,
+        by: str = "controller",
+        requested_by: tuple[str, ...] = (),
+    ) -> None:
         """A new attempt. Its id carries the epoch, which never comes again, so no two attempts share evidence."""
         epoch = self.state.epoch + 1
         attempt = Attempt(
@@ -71,6 +80,7 @@ class Draft:
             plan=plan,
             started_at=self.now,
             deadline_from=self.now,
+            requested_by=requested_by,
         )
         rejected = {known: why for known, why in self.state.rejected.items() if known != version}
         self.reroute("Preflight", reason, message, by=by, attempt=attempt, rejected=rejected, weight=0.0, mirror=False)

@@ -43,6 +43,7 @@ class Observation:
         evidence: of the running attempt.
         evidence_known: False while the place where evidence lies does not answer: nothing is then judged by it.
         operator: what people asked for, oldest first.
+        requested_by: who asked for what is nominated, where that is known.
     """
 
     plan: RolloutPlan
@@ -58,5 +59,6 @@ class Observation:
     evidence: Evidence = field(default_factory=Evidence)
     evidence_known: bool = True
     operator: tuple[OperatorAction, ...] = ()
+    requested_by: tuple[str, ...] = ()
     champion: str | None = None
     champion_known: bool = False

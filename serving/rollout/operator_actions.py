@@ -5,10 +5,12 @@ from __future__ import annotations
 from serving.rollout.draft import Draft
 from serving.rollout.observation import Observation
 from serving.rollout.preflight import preflight
-from serving.rollout.state import ACTIVE, MOVING, OperatorAction
+from serving.rollout.state import ACTIVE, MOVING, Attempt, OperatorAction
 
 REFUSED = " was refused: "
 """Stands in the answer to an action that changed nothing."""
+REQUESTED_BY = "tidegate.dev/requested-by"
+"""Annotation of a ModelDeployment: who asked for what it says. On a cluster it cannot name anybody else."""
 _NOT_TO_BE_PROMOTED = {"AttestationInvalid", "GateNotPassed", "RankTooHigh", "BaseDiffers"}
 """Preflight problems that a promotion by hand does not override: the version is not trusted, or cannot work."""
 
@@ -59,7 +61,7 @@ def _resume(draft: Draft, seen: Observation, action: OperatorAction) -> None:
         draft.move(state.paused_from, "Resumed", message, by=action.by, paused_from=None, attempt=attempt)
     elif version is not None:
         message = f"Version {version} is tried again from the beginning, asked by {action.by}{_because(action)}."
-        draft.start(version, seen.plan, "Retried", message, by=action.by)
+        draft.start(version, seen.plan, "Retried", message, by=action.by, requested_by=(action.by,))
     else:
         _refuse(draft, action, f"there is nothing to resume in phase {state.phase}")
 
@@ -80,7 +82,11 @@ def _approve(draft: Draft, seen: Observation, action: OperatorAction) -> None:
     attempt = draft.state.attempt
     if draft.state.phase in {"Preflight", "Shadow", "Step"} and attempt is not None:
         following = attempt.step + 1
-        if following < len(attempt.plan.steps) and attempt.plan.steps[following].approval == "Required":
+        if following < len(attempt.plan.steps) and attempt.plan.steps[following].approval != "None":
+            alone = _not_a_second_person(attempt, following, action)
+            if alone is not None:
+                _refuse(draft, action, alone)
+                return
             draft.change(attempt=attempt.model_copy(update={"approved_step": following}))
             name = attempt.plan.steps[following].name
             message = f"Step {name} approved by {action.by}{_because(action)}."
@@ -91,7 +97,7 @@ def _approve(draft: Draft, seen: Observation, action: OperatorAction) -> None:
 
 def _promote(draft: Draft, seen: Observation, action: OperatorAction) -> None:
     state = draft.state
-    problem = _why_not_promote(draft, seen)
+    problem = _why_not_promote(draft, seen) or _past_a_second_person(draft, action)
     if problem is not None:
         _refuse(draft, action, problem)
         return
@@ -101,6 +107,27 @@ def _promote(draft: Draft, seen: Observation, action: OperatorAction) -> None:
     last = max(attempt.step, 0)
     draft.change(attempt=attempt.model_copy(update={"passed": passed, "step": last}))
     draft.promote("PromotedByOperator", f"{message} It was in phase {state.phase}.", by=action.by)
+
+
+def _not_a_second_person(attempt: Attempt, step: int, action: OperatorAction) -> str | None:
+    """Why a step that takes two people must not begin with this one; None when it may."""
+    if attempt.plan.steps[step].approval != "SecondPerson":
+        return None
+    name = attempt.plan.steps[step].name
+    if not attempt.requested_by:
+        return f"step {name} takes a second person, and it is not on record who the first is: set {REQUESTED_BY}"
+    if action.by in attempt.requested_by:
+        return f"step {name} takes a second person, and {action.by} asked for this rollout"
+    return None
+
+
+def _past_a_second_person(draft: Draft, action: OperatorAction) -> str | None:
+    """A promotion by hand skips steps, but not the second person that one of them takes."""
+    attempt = draft.state.attempt
+    if attempt is None:
+        return None
+    ahead = [step for step in range(max(0, attempt.step), len(attempt.plan.steps)) if attempt.awaits_approval(step)]
+    return next((why for step in ahead if (why := _not_a_second_person(attempt, step, action)) is not None), None)
 
 
 def _why_not_promote(draft: Draft, seen: Observation) -> str | None:

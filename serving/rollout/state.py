@@ -72,8 +72,13 @@ class Attempt(Contract):
     step_since: UtcTime | None = Field(default=None, description="when every gateway had acknowledged the step")
     baking_since: UtcTime | None = None
     approved_step: int = Field(default=-1, description="highest step that a person has approved")
+    requested_by: tuple[str, ...] = Field(default=(), description="who asked for this attempt, as far as it is known")
     passed: str | None = Field(default=None, description="the recorded pass, or who promoted by hand")
     judgement: Judgement | None = None
+
+    def awaits_approval(self, step: int) -> bool:
+        """Whether a person has to let the step begin and nobody has."""
+        return self.plan.steps[step].approval != "None" and self.approved_step < step
 
     @property
     def current(self) -> RolloutStep | None:

@@ -1,0 +1,358 @@
+"""A cluster without nodes: real API server, MLflow, Ray with the real small model, operator, gateway and scorer."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pandas as pd
+import yaml
+from safetensors.torch import load_file, save_file
+
+from components.datasets.rows import TrafficMessage
+from components.fine_tune.logic import run as fine_tune
+from serving.engines.adapter_files import adapter_digest
+from tests.integration.engines.platform import free_ports, ray_head
+from tests.integration.registry.conftest import Server
+from tests.integration.registry.documents import version_document
+from tests.kube_api import KubeApi
+from tests.kuberay import KubeRayStandIn
+from tidegate import attestation
+from tidegate.adapters import storage
+from tidegate.adapters.base_model import resolve_base_model
+from tidegate.adapters.mlflow_models import MlflowModels
+from tidegate.adapters.mlflow_registry import ADAPTER_PATH, VERSION_PATH, MlflowRegistry
+from tidegate.api_keys import ensure_default_keys
+from tidegate.clock import SystemClock
+from tidegate.db import Database
+from tidegate.ledger import Ledger
+from tidegate.local.demo.traffic import TrafficDriver
+from tidegate.prompt import GenerationDefaults, PromptTemplate
+from tidegate.settings import Settings, load_settings
+
+BASE = "builtin:smollm2-135m-instruct"
+MODEL, NAME, RUNTIME = "banking-intent", "intent-assistant", "smollm2"
+_TEXTS = {
+    "card_arrival": ("where is my new card", "my card has not come yet", "when will the card be here"),
+    "lost_card": ("I lost my card on the bus", "someone stole my card", "my wallet with the card is gone"),
+    "top_up_failed": ("my top up did not work", "topping up failed again", "the money was not added"),
+}
+TEMPLATE = PromptTemplate(system="Bank intent.", labels=tuple(sorted(_TEXTS)))
+_STEPS, _BATCH, _RATE = 16, 6, 3e-3
+
+
+def messages(prefix: str) -> Iterator[TrafficMessage]:
+    """First turns without end, each of a user of its own."""
+    rows = [(text, label) for label, texts in _TEXTS.items() for text in texts]
+    number = 0
+    while True:
+        text, label = rows[number % len(rows)]
+        yield TrafficMessage(user=f"{prefix}-{number}", text=f"{text}{'!' * (number % 4)}", intent=label)
+        number += 1
+
+
+@dataclass
+class Processes:
+    """Programs of the platform, ended by pid."""
+
+    home: Path
+    environment: dict[str, str]
+    running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def start(self, name: str, module: str, **more: str) -> None:
+        log = (self.home / f"{name}.log").open("ab")
+        self.running[name] = subprocess.Popen(
+            [sys.executable, "-m", module],
+            env={**os.environ, **self.environment, **more},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        self.running[name].send_signal(number)
+
+    def kill(self, name: str) -> None:
+        process = self.running.pop(name)
+        process.kill()
+        process.wait()
+
+    def log(self, name: str) -> str:
+        return (self.home / f"{name}.log").read_text(errors="replace")
+
+    def stop(self) -> None:
+        for process in reversed(self.running.values()):
+            process.send_signal(signal.SIGCONT)
+            process.terminate()
+        for process in self.running.values():
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@dataclass
+class Cluster:
+    """What a test does and looks at."""
+
+    api: KubeApi
+    namespace: str
+    home: Path
+    settings: Settings
+    processes: Processes
+    registry: MlflowRegistry
+    mlflow: Server
+    adapters: Path
+
+    # --- versions ----------------------------------------------------------------------------------------------------
+
+    def register(self, adapter: str) -> str:
+        """A version with one of the adapters, signed by the platform's key; its number."""
+        pending = MlflowModels(self.mlflow.uri).begin(MODEL, key=adapter, run_name=adapter, tags={})
+        target = storage.join(pending.location, ADAPTER_PATH)
+        folder = self.adapters / adapter
+        for path in folder.iterdir():
+            storage.write_bytes(storage.join(target, path.name), path.read_bytes())
+        base = resolve_base_model(BASE, load_settings().cache).ref
+        made = version_document(name=MODEL, adapter_uri=target)
+        key = attestation.load_or_create_key(self.settings.attestation_key_path)
+        rank = json.loads((folder / "adapter_config.json").read_text())["r"]
+        version = made.model_copy(
+            update={
+                "base": base,
+                "adapter": made.adapter.model_copy(update={"digest": adapter_digest(folder), "rank": rank}),
+                "prompt": TEMPLATE,
+                "generation": GenerationDefaults(max_tokens=8),
+                "attestation": attestation.sign(made.report, key, attestation.key_id_of(key), made.created_at),
+            }
+        )
+        storage.write_bytes(storage.join(pending.location, VERSION_PATH), version.model_dump_json().encode())
+        return self.registry.register(version, run_id=pending.run_id, idempotency_key=adapter).version
+
+    def nominate(self, version: str) -> None:
+        self.registry.set_alias(MODEL, "challenger", version)
+
+    # --- the API server ----------------------------------------------------------------------------------------------
+
+    def apply(self, *manifests: Mapping[str, Any], user: str = "admin") -> None:
+        text = yaml.safe_dump_all([dict(item) for item in manifests])
+        self.api.kubectl("apply", "--server-side", "-f", "-", namespace=self.namespace, stdin=text, user=user)
+
+    def ask(self, action: str, user: str, **more: str) -> str:
+        """A person's RolloutAction; its name."""
+        name = f"{action.lower()}-{time.monotonic_ns()}"
+        spec = {"deployment": NAME, "action": action, "requestedBy": user, **more}
+        self.apply(
+            {"apiVersion": "tidegate.dev/v1alpha1", "kind": "RolloutAction", "metadata": {"name": name}, "spec": spec},
+            user=user,
+        )
+        return name
+
+    def get(self, kind: str, name: str) -> dict[str, Any]:
+        done = self.api.kubectl("get", kind, name, "-o", "json", namespace=self.namespace)
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    def list(self, kind: str) -> list[dict[str, Any]]:
+        done = self.api.kubectl("get", kind, "-o", "json", namespace=self.namespace)
+        items: list[dict[str, Any]] = json.loads(done.stdout)["items"]
+        return items
+
+    @property
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.get("modeldeployment", NAME).get("status") or {}
+        return found
+
+    def until(self, what: str, holds: Callable[[dict[str, Any]], bool], seconds: float = 180) -> dict[str, Any]:
+        """The deployment's status once it is so."""
+        deadline = time.monotonic() + seconds
+        while True:
+            status = self.status
+            if holds(status):
+                return status
+            if time.monotonic() > deadline:
+                said = {key: status.get(key) for key in ("phase", "step", "pairs", "reason", "message", "conditions")}
+                raise AssertionError(
+                    f"not within {seconds:.0f} s: {what}; {json.dumps(said, indent=1)}\n"
+                    + "\n".join(self.processes.log(name)[-3000:] for name in ("operator", "gateway"))
+                )
+            time.sleep(0.3)
+
+    def phase(self, *phases: str, seconds: float = 180) -> dict[str, Any]:
+        return self.until(f"phase {' or '.join(phases)}", lambda status: status.get("phase") in phases, seconds)
+
+    def condition(self, kind: str, status: Mapping[str, Any]) -> dict[str, Any]:
+        return next(item for item in status["conditions"] if item["type"] == kind)
+
+    # --- traffic and facts -------------------------------------------------------------------------------------------
+
+    def driver(self) -> TrafficDriver:
+        keys = ensure_default_keys(self.settings.api_keys_path)
+        return TrafficDriver(
+            self.settings.gateway_url, keys["app"], NAME, label_key=keys["labeller"], concurrency=8, label_delay=0.2
+        )
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(Database.open(self.settings.database_url), SystemClock())
+
+
+@contextmanager
+def cluster(api: KubeApi, home: Path) -> Iterator[Cluster]:
+    """Everything but the operator, which tests start themselves."""
+    home.mkdir(parents=True, exist_ok=True)
+    namespace = api.make_namespace("operator")
+    with ExitStack() as stack:
+        mlflow = Server(home)
+        mlflow.start()
+        stack.callback(mlflow.stop)
+        adapters = make_adapters(home / "adapters", mlflow)
+        ray = stack.enter_context(ray_head(home))
+        stack.enter_context(KubeRayStandIn(api, namespace, ray))
+        pools = home / "pools.yaml"
+        pools.write_text(yaml.safe_dump({"cpu": {"cpu": "2", "memory": "4Gi"}}))
+        gateway, metrics = free_ports(2)
+        environment = {
+            "TIDEGATE_PROFILE": "cluster",
+            "TIDEGATE_HOME": str(home),
+            "KUBECONFIG": str(api.kubeconfig("admin", namespace)),
+            "TIDEGATE_DATABASE_URL": f"sqlite:///{home / 'tidegate.db'}",
+            "TIDEGATE_ARTIFACTS_URI": str(home / "artifacts"),
+            "TIDEGATE_INFERENCE_LOG__URI": str(home / "inference-log"),
+            "TIDEGATE_MLFLOW_URI": mlflow.uri,
+            "TIDEGATE_RAY_ADDRESS": ray.ray_address,
+            "TIDEGATE_RAY_DASHBOARD_URL": ray.ray_dashboard_url,
+            "TIDEGATE_ENGINE_URL": ray.engine_url,
+            "TIDEGATE_GATEWAY_URL": f"http://127.0.0.1:{gateway}",
+            "TIDEGATE_GATEWAY_PORT": str(gateway),
+            "TIDEGATE_RECEIVER_URL": "http://127.0.0.1:9",
+            "TIDEGATE_CLUSTER__ENGINE_URL": ray.engine_url,
+            "TIDEGATE_CLUSTER__RAY_DASHBOARD_URL": ray.ray_dashboard_url,
+            "TIDEGATE_CLUSTER__ENGINE_IMAGE": "localhost/engine:1",
+            "TIDEGATE_CLUSTER__NODE_POOLS_PATH": str(pools),
+            "TIDEGATE_CLUSTER__METRICS_HOST": "127.0.0.1",
+            "TIDEGATE_CLUSTER__METRICS_PORT": str(metrics),
+            "TIDEGATE_SCORING__LABEL_HORIZON_SECONDS": "30",
+            "TIDEGATE_INTERVALS__LEASE_TTL": "4",
+        }
+        names = {key.removeprefix("TIDEGATE_"): value for key, value in environment.items() if "TIDEGATE_" in key}
+        settings = _settings(names)
+        ensure_default_keys(settings.api_keys_path)
+        Database.open(settings.database_url)
+        processes = Processes(home, environment)
+        stack.callback(processes.stop)
+        processes.start("gateway", "serving.gateway")
+        processes.start("scorer", "monitoring.scoring")
+        yield Cluster(
+            api=api,
+            namespace=namespace,
+            home=home,
+            settings=settings,
+            processes=processes,
+            registry=MlflowRegistry(mlflow.uri, cache=home / "cache"),
+            mlflow=mlflow,
+            adapters=adapters,
+        )
+
+
+def _settings(names: Mapping[str, str]) -> Settings:
+    """The settings that the processes have, without touching this process's environment."""
+    flat: dict[str, Any] = {}
+    for name, value in names.items():
+        group, _, key = name.lower().partition("__")
+        if key:
+            flat.setdefault(group, {})[key] = value
+        else:
+            flat[group] = value
+    return Settings(**flat)
+
+
+def make_adapters(folder: Path, mlflow: Server) -> Path:
+    """`good` was trained; `same` answers as good does; `bad` never learned anything."""
+    data = folder / "data"
+    data.mkdir(parents=True)
+    rows = [
+        {"id": f"row-{label}-{at}-{number}", "text": f"{text}{'!' * number}", "label": label}
+        for number in range(4)
+        for label, texts in _TEXTS.items()
+        for at, text in enumerate(texts)
+    ]
+    pd.DataFrame(rows).to_parquet(data / "train.parquet")
+    (data / "prompt.json").write_text(TEMPLATE.model_dump_json())
+    lora = {"rank": 8, "alpha": 16, "target_modules": ["q_proj", "v_proj", "down_proj"]}
+    payload = {
+        "data_uri": str(data),
+        "out_uri": str(folder / "run"),
+        "base": BASE,
+        "training": {"lora": lora, "max_steps": _STEPS, "batch_size": _BATCH, "learning_rate": _RATE},
+        "mlflow_uri": mlflow.uri,
+        "run_name": "good",
+    }
+    fine_tune(payload, lambda message, numbers: None)
+    good = folder / "good"
+    shutil.copytree(folder / "run" / "adapter", good)
+    _variant(good, folder / "same", 1.001)
+    _variant(good, folder / "bad", 0.0)
+    return folder
+
+
+def _variant(source: Path, target: Path, scale: float) -> None:
+    """The adapter with its B matrices scaled: by 0 it is the untuned base."""
+    shutil.copytree(source, target)
+    tensors = load_file(source / "adapter_model.safetensors")
+    scaled = {name: tensor * scale if "lora_B" in name else tensor for name, tensor in tensors.items()}
+    save_file(scaled, target / "adapter_model.safetensors")
+
+
+def runtime() -> dict[str, Any]:
+    return {
+        "apiVersion": "tidegate.dev/v1alpha1",
+        "kind": "ModelRuntime",
+        "metadata": {"name": RUNTIME},
+        "spec": {"baseModel": {"uri": BASE}, "engine": {"type": "Transformers"}, "placement": {"nodePool": "cpu"}},
+    }
+
+
+def deployment(**rollout: Any) -> dict[str, Any]:
+    plan = {
+        "steps": [
+            {"name": "shadow", "weight": 0, "minPairs": 12},
+            {"name": "small", "weight": 20, "minPairs": 8},
+            {"name": "half", "weight": 50, "minPairs": 8, "approval": "Required"},
+        ],
+        "bakeSeconds": 3,
+        "deadlineSeconds": 600,
+        "maxPairs": 600,
+        "mirror": {"percent": 100, "maxConcurrency": 8},
+        "metrics": [
+            {"name": "exact-match", "mode": "NonInferiority", "comparison": "Paired", "maxDropPoints": "15"},
+            {"name": "error-rate", "mode": "NoHarm", "comparison": "Concurrent", "maxIncreasePoints": "5"},
+        ],
+    }
+    return {
+        "apiVersion": "tidegate.dev/v1alpha1",
+        "kind": "ModelDeployment",
+        "metadata": {"name": NAME},
+        "spec": {
+            "runtimeRef": {"name": RUNTIME},
+            "model": {"name": MODEL, "source": {"type": "Alias", "alias": "challenger"}},
+            "rollout": plan | rollout,
+        },
+    }
+
+
+def metrics(cluster: Cluster) -> str:
+    port = cluster.settings.cluster.metrics_port
+    return httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).raise_for_status().text

@@ -1,0 +1,91 @@
+"""The operator from end to end: promoted after an approval, rolled back on evidence, and no request failed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.operator.platform import NAME, RUNTIME, Cluster, cluster, deployment, messages, metrics, runtime
+from tests.kube_api import KubeApi
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
+
+
+@pytest.fixture(scope="module")
+def platform(kuberay: KubeApi, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    home: Path = tmp_path_factory.mktemp("op") / "home"
+    with cluster(kuberay, home) as made:
+        made.processes.start("operator", "serving.operator")
+        yield made
+
+
+def test_versions_come_and_go_while_users_notice_nothing(platform: Cluster) -> None:
+    platform.apply(runtime(), deployment())
+    first = platform.register("good")
+    platform.nominate(first)
+    status = platform.phase("Succeeded", seconds=240)
+    assert (status["stable"], status["reason"]) == (first, "InitialDeployment")
+    driver = platform.driver()
+    _wait_serving(platform)
+
+    with driver.background(messages("user")):
+        _good_version_is_promoted(platform)
+        _bad_version_is_rolled_back(platform)
+    assert len(driver.tally.answers) > 100
+    assert driver.tally.failed == []
+    assert driver.tally.labels_refused == 0
+    assert platform.ledger.verify().ok
+    said = metrics(platform)
+    assert "tidegate_operator_leading 1.0" in said
+    assert f'tidegate_rollout_phase{{deployment="{NAME}",phase="RolledBack"}} 1.0' in said
+
+
+def _good_version_is_promoted(platform: Cluster) -> None:
+    second = platform.register("same")
+    platform.nominate(second)
+    platform.phase("Shadow")
+    waiting = platform.until("a step waits", lambda status: status.get("reason") == "ApprovalRequired")
+    assert waiting["step"] == "small"
+    columns = platform.api.kubectl("get", "modeldeployment", namespace=platform.namespace).stdout
+    assert columns.split()[:7] == ["NAME", "STABLE", "CANDIDATE", "STEP", "WEIGHT", "PAIRS", "ETA"]
+    asked = platform.ask("Approve", "alice", reason="looks good")
+    status = platform.phase("Succeeded", seconds=240)
+    assert status["stable"] == second
+    answered = platform.get("rolloutaction", asked)["status"]
+    assert answered["accepted"] is True
+    assert "approved by alice (looks good)" in answered["answer"]
+    attempt = platform.get("modelrollout", status["rollout"])
+    assert attempt["status"]["phase"] == "Succeeded"
+    assert {verdict["metric"] for verdict in attempt["status"]["verdicts"]} == {"exact-match", "error-rate"}
+    reasons = {event["reason"] for event in platform.list("events.events.k8s.io")}
+    assert {"Nominated", "StepStarted", "Approved", "GatesPassed", "Promoted", "RoutingPublished"} <= reasons
+
+
+def _bad_version_is_rolled_back(platform: Cluster) -> None:
+    stable = platform.status["stable"]
+    platform.nominate(platform.register("bad"))
+    platform.phase("Shadow")
+    status = platform.phase("RolledBack", seconds=240)
+    assert status["stable"] == stable
+    assert "exact-match is worse" in status["state"]["attempt"]["judgement"]["verdicts"][0]["reason"]
+    decisions = platform.ledger.entries(kind="rollout.decision", subject=NAME)
+    assert decisions[-1].payload["reason"] == "HarmFound"
+    weights = [
+        arm["weight"]
+        for entry in platform.ledger.entries(kind="routing.published", subject=NAME, rollout=status["rollout"])
+        for arm in entry.payload["table"]["arms"]
+        if arm["role"] == "candidate"
+    ]
+    assert max(weights, default=0) == 0
+
+
+def _wait_serving(platform: Cluster) -> None:
+    driver = platform.driver()
+    deadline = time.monotonic() + 60
+    while not driver.serves():
+        assert time.monotonic() < deadline, platform.processes.log("gateway")[-2000:]
+        time.sleep(0.2)
+    assert platform.get("modelruntime", RUNTIME)["status"]["replicasReady"] == 1
