@@ -7,20 +7,41 @@ tests/integration/operator/test_kuberay_contract.py says what is relied on; the 
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import subprocess
 import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import yaml
 
-from tests.kube_api import KubeApi
+from tests.kube_api import ROOT, KubeApi
 from tidegate.adapters.kube.api import RAY_SERVICE
 from tidegate.settings import Settings
 
 _SECONDS = 0.3
+_MODULE = "github.com/ray-project/kuberay/ray-operator@v1.6.0"
+_FILES = tuple(f"ray.io_{name}.yaml" for name in ("rayclusters", "rayjobs", "rayservices"))
+
+
+def definitions(version: str) -> list[Path]:
+    """The definition files of KubeRay v1.6 (its Go module) or v1.7 (TIDEGATE_CRDS, or beside the clone); [] without."""
+    if version == "v1.7":
+        folder = Path(os.environ.get("TIDEGATE_CRDS", ROOT.parent / "shared" / "crds"))
+    elif go := shutil.which("go"):
+        done = subprocess.run(
+            [go, "mod", "download", "-json", _MODULE], capture_output=True, text=True, check=True, cwd=Path.home()
+        )
+        folder = Path(json.loads(done.stdout)["Dir"]) / "config" / "crd" / "bases"
+    else:
+        return []
+    return [folder / name for name in _FILES] if all((folder / name).is_file() for name in _FILES) else []
 
 
 class KubeRayStandIn:

@@ -11,6 +11,11 @@ import structlog
 # Keys whose values never reach a log line, whoever logs them.
 _SECRET_KEYS = frozenset({"authorization", "api_key", "token", "password", "secret", "key_bytes"})
 
+# Without the values of local variables: among them are tokens, prompts and answers.
+_TRACEBACKS = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False, max_frames=20)
+)
+
 
 def configure(service: str, level: str = "INFO", json: bool = True) -> None:
     """Sets up logging of this process; the standard library's loggers (vendors) come out in the same form.
@@ -30,9 +35,7 @@ def configure(service: str, level: str = "INFO", json: bool = True) -> None:
         structlog.processors.StackInfoRenderer(),
     ]
     renderer: list[structlog.typing.Processor] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(default=str)]
-        if json
-        else [structlog.dev.ConsoleRenderer()]
+        [_TRACEBACKS, structlog.processors.JSONRenderer(default=str)] if json else [structlog.dev.ConsoleRenderer()]
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

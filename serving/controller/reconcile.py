@@ -76,7 +76,9 @@ class Reconciler:
     def _record(self, stored: StoredResource, decision: Decision, seen: Observation, fence: Fence) -> None:
         """Status, facts and answers, before anything is done about them."""
         trouble = seen.engine.message if not seen.engine.known and seen.engine.message else None
-        status = status_document(decision.state, seen, stored.generation, trouble, stored.status)
+        status = status_document(
+            decision.state, seen, stored.generation, trouble, stored.status, self.parts.clock.now()
+        )
         if status == stored.status and not decision.answers:
             return
         made = facts(stored.name, decision.state, decision.transitions)

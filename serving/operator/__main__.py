@@ -6,6 +6,7 @@ controller's, under its lease.
 
 from __future__ import annotations
 
+import logging as stdlib_logging
 import sys
 import threading
 from typing import Any
@@ -29,6 +30,7 @@ def main() -> int:
     try:
         settings = load_settings()
         logging.configure("operator", settings.log_level)
+        stdlib_logging.getLogger("kopf").setLevel("WARNING")  # a line for every object seen is no news
         operator = assemble(settings)
     except TidegateError as error:
         sys.stderr.write(f"{error}\n")
@@ -56,6 +58,8 @@ def handlers(operator: Operator) -> kopf.OperatorRegistry:
         settings.posting.enabled = False  # Events are the announcer's
         settings.scanning.disabled = True
         settings.watching.server_timeout = _WATCH_SECONDS
+
+    kopf.on.login(registry=registry)(kopf.login_via_client)
 
     async def seen(kind: str, event: Any, **_: Any) -> None:
         operator.objects.seen(kind, event["type"], dict(event["object"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import datetime
 from typing import Any, Literal
 
 from serving.rollout.observation import Observation
@@ -32,12 +33,14 @@ def status_document(
     generation: int,
     trouble: str | None = None,
     before: dict[str, Any] | None = None,
+    now: datetime | None = None,
 ) -> dict[str, Any]:
     """The whole status, JSON-ready. `state` in it is what the next decision reads; the rest is for people.
 
     Args:
         trouble: what does not work around the rollout; it makes the condition Degraded.
         before: the status so far, for the times of conditions that did not change.
+        now: since when the others hold; None takes the time of the last transition.
     """
     attempt = state.attempt
     step = attempt.current.name if attempt is not None and attempt.current is not None else None
@@ -57,7 +60,7 @@ def status_document(
         "reason": state.reason,
         "message": state.message,
         "verdicts": [v.model_dump(mode="json") for v in judgement.verdicts] if judgement is not None else [],
-        "conditions": _conditions(state, generation, trouble, seen, before or {}),
+        "conditions": _conditions(state, generation, trouble, seen, before or {}, now or state.changed_at),
         "history": [_line(transition) for transition in state.history],
         "state": state.model_dump(mode="json"),
     }
@@ -107,7 +110,12 @@ def eta_seconds(state: RolloutState, seen: Observation) -> int | None:
 
 
 def _conditions(
-    state: RolloutState, generation: int, trouble: str | None, seen: Observation, before: dict[str, Any]
+    state: RolloutState,
+    generation: int,
+    trouble: str | None,
+    seen: Observation,
+    before: dict[str, Any],
+    now: datetime | None,
 ) -> list[dict[str, Any]]:
     serving = f"Version {state.stable} serves." if state.stable else "No version serves yet."
     degraded = trouble or seen.trouble
@@ -127,7 +135,7 @@ def _conditions(
     for kind, holds, reason, message in found:
         status = "True" if holds else "False"
         old = known.get(kind)
-        since = old["last_transition_time"] if old is not None and old["status"] == status else state.changed_at
+        since = old["last_transition_time"] if old is not None and old["status"] == status else now
         made.append(
             Condition(
                 type=kind,

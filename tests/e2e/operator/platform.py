@@ -154,10 +154,13 @@ class Cluster:
         """A person's RolloutAction; its name."""
         name = f"{action.lower()}-{time.monotonic_ns()}"
         spec = {"deployment": NAME, "action": action, "requestedBy": user, **more}
-        self.apply(
-            {"apiVersion": "tidegate.dev/v1alpha1", "kind": "RolloutAction", "metadata": {"name": name}, "spec": spec},
-            user=user,
-        )
+        body = {
+            "apiVersion": "tidegate.dev/v1alpha1",
+            "kind": "RolloutAction",
+            "metadata": {"name": name},
+            "spec": spec,
+        }
+        self.api.kubectl("create", "-f", "-", namespace=self.namespace, stdin=json.dumps(body), user=user)
         return name
 
     def get(self, kind: str, name: str) -> dict[str, Any]:

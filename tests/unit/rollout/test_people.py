@@ -78,7 +78,7 @@ def test_without_evidence_to_read_weights_stay_and_people_are_heard() -> None:
     world = World()
     world.until("Shadow")
     world.answer("-" * 60)
-    away = {"evidence_known": False, "trouble": "the database does not answer"}
+    away: dict[str, Any] = {"evidence_known": False, "trouble": "the database does not answer"}
     world.tick(**away)
     assert (world.state.phase, world.state.reason) == ("Shadow", "EvidenceUnreadable")
     world.tick(operator=(person("abort"),), **away)

@@ -6,6 +6,7 @@ Every call has a time-out, and nothing is retried in here: whoever calls comes a
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,7 +171,7 @@ class KubeApi:
         missing_is_none: bool = False,
     ) -> Object | None:
         try:
-            response = self._request(method, path, query or {}, body, content_type)
+            response = self._patient(method, path, query or {}, body, content_type)
         except _NotThereError:
             if missing_is_none:
                 return None
@@ -183,6 +184,15 @@ class KubeApi:
                 next_step="Something else may listen at its address.",
             ) from None
         return answer
+
+    def _patient(self, method: str, path: str, query: Mapping[str, str], body: Object | None, content_type: str) -> Any:
+        """A server that says 429 has done nothing yet; it is asked again, for a second."""
+        for _ in range(_BUSY_TRIES - 1):
+            try:
+                return self._request(method, path, query, body, content_type)
+            except _BusyError:
+                time.sleep(_BUSY_SECONDS)
+        return self._request(method, path, query, body, content_type)
 
     def _request(
         self,
@@ -209,6 +219,8 @@ class KubeApi:
         except client.ApiException as error:
             if error.status == _NOT_FOUND:
                 raise _NotThereError from None
+            if error.status == _BUSY:
+                raise _BusyError(path, _message(error.body)) from None
             raise _error(error.status, _message(error.body), path) from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
             where = self._api.configuration.host
@@ -231,6 +243,14 @@ class _NotThereError(TidegateError):
         super().__init__("there is no such object")
 
 
+class _BusyError(Unavailable):
+    """429: too many requests, or a definition that has just been installed."""
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(f"the API server is too busy for {path}: {message}", next_step="It is tried again.")
+
+
+_BUSY, _BUSY_TRIES, _BUSY_SECONDS = 429, 4, 0.3
 _NOT_FOUND, _CONFLICT, _GONE, _INVALID, _BAD = 404, 409, 410, 422, 400
 _DENIED = frozenset({401, 403})
 
