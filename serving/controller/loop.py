@@ -57,16 +57,21 @@ class Controller:
             thread.start()
         try:
             while not stop.is_set():
-                try:
-                    self.tick()
-                except TidegateError as error:
-                    self._say_once(str(error))
-                except Exception as error:
-                    _log.exception("tick failed", problem=explain_trouble(error))
-                self._round_at = self.parts.clock.monotonic()
+                self.round()
                 stop.wait(intervals.controller_tick)
         finally:
             self.release()
+
+    def round(self) -> None:
+        """A tick whose trouble is worth a line: the next one starts from what is there then."""
+        try:
+            self.tick()
+            self._said = ""
+        except TidegateError as error:
+            self._say_once(str(error))
+        except Exception as error:
+            _log.exception("round failed", problem=explain_trouble(error))
+        self._round_at = self.parts.clock.monotonic()
 
     def _say_once(self, problem: str) -> None:
         """A part that is away for ten minutes is worth one line, not twelve hundred."""

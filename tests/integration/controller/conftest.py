@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -12,7 +13,11 @@ from tests.integration.controller.world import World
 from tests.kube_api import KubeApi, ProgramsMissing, kube_programs
 from tidegate.clock import Clock
 
-Make = Callable[[Path, Clock | None], World]
+
+class Make(Protocol):
+    """Makes a platform in a folder."""
+
+    def __call__(self, home: Path, clock: Clock | None, lease_ttl: float = 1.0) -> World: ...
 
 
 @pytest.fixture(scope="session")
@@ -34,4 +39,8 @@ def make(request: pytest.FixtureRequest) -> Make:
         return World
     api: KubeApi = request.getfixturevalue("kube_api")
     namespace = KubeWorld.new_namespace(api)
-    return lambda home, clock: KubeWorld(home, api, namespace, clock)
+
+    def cluster(home: Path, clock: Clock | None, lease_ttl: float = 1.0) -> World:
+        return KubeWorld(home, api, namespace, clock, lease_ttl)
+
+    return cluster

@@ -17,19 +17,31 @@ from typing import Any
 import pytest
 
 from serving.controller.reconcile import Reconciler
+from serving.operator.actions import KubeActions
+from serving.operator.objects import Objects
+from serving.operator.routing import KubeRouting
+from tests.integration.controller.conftest import Make
 from tests.integration.controller.fakes import FileEngines, FileRegistry
 from tests.integration.controller.world import NAME, World
+from tidegate.ledger import Ledger
 from tidegate.store.resources import ResourceStore
 from tidegate.store.routing import RoutingStore
 
 pytestmark = pytest.mark.integration
 
 KILLS = int(os.environ.get("TIDEGATE_KILLS", "12"))
-_LEASE_SECONDS = 0.2
+_LEASE_SECONDS = 1.0
+_FARTHEST = 20
+"""Boundaries that a controller may pass before it is killed: about three ticks' worth."""
 BOUNDARIES: tuple[tuple[type, str], ...] = (
     (Reconciler, "_record"),
     (ResourceStore, "update_status"),  # inside the transaction
     (RoutingStore, "publish"),
+    (Ledger, "append_many"),  # on a cluster between the status and the act
+    (Objects, "create"),
+    (Objects, "replace"),
+    (KubeRouting, "publish"),
+    (KubeActions, "answer"),
     (FileEngines, "ensure"),
     (FileRegistry, "set_alias"),
 )
@@ -56,7 +68,7 @@ class Killer:
         return guarded
 
 
-def controlled(home: Path, outcomes: str, killed_after: int | None, ticks: int) -> bool:
+def controlled(make: Make, home: Path, outcomes: str, killed_after: int | None, ticks: int) -> bool:
     """Runs a controller in a process of its own; True when it was killed."""
     child = os.fork()
     if child == 0:
@@ -64,10 +76,10 @@ def controlled(home: Path, outcomes: str, killed_after: int | None, ticks: int) 
             killer = Killer(killed_after)
             for owner, name in BOUNDARIES:
                 setattr(owner, name, killer.around(getattr(owner, name)))
-        world = World(home, lease_ttl=_LEASE_SECONDS)
+        world = make(home, None, _LEASE_SECONDS)
         while not world.controller.leads:  # the lease of the one that was killed runs out
-            world.controller.tick()
-            time.sleep(_LEASE_SECONDS / 10)
+            world.controller.round()
+            time.sleep(world.lease_ttl / 10)
         for _ in range(ticks):
             world.tick(outcomes)
         world.controller.release()
@@ -92,26 +104,27 @@ def check_nothing_happened_twice(world: World) -> None:
     assert world.ledger.verify().ok
 
 
-def kill_through(tmp_path: Path, outcomes: str, phase: str, number: str) -> World:
+def kill_through(make: Make, tmp_path: Path, outcomes: str, phase: str, number: str) -> World:
     """Nominates a version and kills controllers until it has been decided."""
-    world = World(tmp_path)
+    world = make(tmp_path, None)
     world.nominate(number)
     dice = random.Random(7)
     kills = 0
     for _ in range(10 * KILLS):
         if kills >= KILLS and world.status.get("phase") == phase:
             break
-        kills += controlled(tmp_path, outcomes, killed_after=dice.randint(1, 9) if kills < KILLS else None, ticks=8)
+        after = dice.randint(1, _FARTHEST) if kills < KILLS else None
+        kills += controlled(make, tmp_path, outcomes, killed_after=after, ticks=8)
         world.around(outcomes)
     assert world.status["phase"] == phase
     assert kills >= KILLS
     return world
 
 
-def test_a_good_version_is_promoted_through_any_number_of_kills(tmp_path: Path) -> None:
-    World(tmp_path).set_up()
-    controlled(tmp_path, "", None, 8)
-    world = kill_through(tmp_path, "+=+=+", "Succeeded", "2")
+def test_a_good_version_is_promoted_through_any_number_of_kills(make: Make, tmp_path: Path) -> None:
+    make(tmp_path, None).set_up()
+    controlled(make, tmp_path, "", None, 8)
+    world = kill_through(make, tmp_path, "+=+=+", "Succeeded", "2")
     assert world.status["stable"] == "2"
     check_nothing_happened_twice(world)
     full = next(
@@ -127,10 +140,10 @@ def test_a_good_version_is_promoted_through_any_number_of_kills(tmp_path: Path) 
     assert passes[0]["passed"]
 
 
-def test_a_bad_version_never_gets_a_user_through_any_number_of_kills(tmp_path: Path) -> None:
-    World(tmp_path).set_up()
-    controlled(tmp_path, "", None, 8)
-    world = kill_through(tmp_path, "-=-=-", "RolledBack", "2")
+def test_a_bad_version_never_gets_a_user_through_any_number_of_kills(make: Make, tmp_path: Path) -> None:
+    make(tmp_path, None).set_up()
+    controlled(make, tmp_path, "", None, 8)
+    world = kill_through(make, tmp_path, "-=-=-", "RolledBack", "2")
     assert world.status["stable"] == "1"
     check_nothing_happened_twice(world)
     shares = [arm["weight"] for table in published(world) for arm in table["arms"] if arm["version"] == "2"]

@@ -167,7 +167,7 @@ class World:
         self.look()
         self.parts.registry.poll()
         self.parts.engines.poll()
-        self.controller.tick()
+        self.controller.round()
         self.around(outcomes, errors)
 
     def around(self, outcomes: str = "", errors: int = 0) -> None:
