@@ -11,6 +11,7 @@ from serving.controller.loop import Controller
 from serving.gateway.kube_routing import KubeRoutingSource
 from serving.operator.assembly import assemble
 from serving.operator.objects import OWN, WATCHED, Objects
+from serving.operator.statuses import decode
 from tests.integration.controller.fakes import KEY, FileEngines, FileRegistry
 from tests.integration.controller.world import NAME, World
 from tests.kube_api import ROOT, KubeApi
@@ -75,6 +76,15 @@ class KubeWorld(World):
 
     def again(self) -> World:
         return KubeWorld(self.home, self.api, self.namespace, self.clock, self.lease_ttl)
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """As `kubectl` sees it, with what the controller reads in the controller's words."""
+        self.look()
+        body = self._objects[0].get(OWN["ModelDeployment"], NAME)
+        assert body is not None
+        status = body.get("status") or {}
+        return {**status, **decode("ModelDeployment", status)}
 
     def look(self) -> None:
         self._objects[0].refresh()
