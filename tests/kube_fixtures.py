@@ -11,9 +11,10 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 
@@ -73,6 +74,9 @@ def install(api: KubeApi, *definitions: Path) -> None:
     files = [part for path in definitions for part in ("-f", str(path))]
     api.kubectl("apply", "--server-side", *files)
     api.kubectl("wait", "--for=condition=Established", "--timeout=30s", *files)
+    groups = {yaml.safe_load(path.read_text(encoding="utf-8"))["spec"]["group"] for path in definitions}
+    _wait_for(lambda: groups <= set(_discovered(api)), f"the API server does not list {', '.join(groups)}")
+    shutil.rmtree(api.folder / "cache", ignore_errors=True)  # kubectl remembers for minutes what there was
 
 
 def kuberay_definitions() -> list[Path]:
@@ -142,10 +146,26 @@ def _wait_for_policies(api: KubeApi) -> None:
             },
         },
     }
-    deadline = time.monotonic() + _TAKES_EFFECT_WITHIN
     for plural, body in (("rolloutactions", action), ("modeldeployments", deployment)):
         path = f"/apis/{_GROUP}/v1alpha1/namespaces/default/{plural}?dryRun=All"
-        while (answer := api.request("POST", path, body)).status_code != 403:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"the policy on {plural} does not take effect: {answer.status_code} {answer.text}")
-            time.sleep(0.05)
+
+        def refuses(path: str = path, body: object = body) -> bool:
+            return api.request("POST", path, body).status_code == httpx.codes.FORBIDDEN
+
+        _wait_for(refuses, f"the policy on {plural} does not take effect")
+
+
+def _discovered(api: KubeApi) -> list[str]:
+    """The groups whose resources kubectl would find now."""
+    with api.client() as client:
+        aggregated = {"accept": "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"}
+        items = client.get("/apis", headers=aggregated).json()["items"]
+    return [str(item["metadata"]["name"]) for item in items if any(v["resources"] for v in item["versions"])]
+
+
+def _wait_for(holds: Callable[[], bool], problem: str) -> None:
+    deadline = time.monotonic() + _TAKES_EFFECT_WITHIN
+    while not holds():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{problem} within {_TAKES_EFFECT_WITHIN:.0f} s")
+        time.sleep(0.05)
