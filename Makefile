@@ -37,7 +37,7 @@ format: setup ## Format and fix what can be fixed
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-docs: setup ## Regenerate the CLI reference, the settings table and the compiled pipelines
+docs: setup ## Regenerate the CLI reference, settings and resources, the Kubernetes definitions, the compiled pipelines
 	@$(BIN)/python hack/generate.py
 
 lock: $(UV) ## Resolve the locks anew (UPGRADE=--upgrade for newer versions)

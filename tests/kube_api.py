@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import ssl
@@ -25,6 +26,7 @@ import httpx
 import yaml
 
 from tests.kube_certs import write_certificates
+from tests.kube_processes import GuardedProcesses
 
 ROOT = Path(__file__).resolve().parent.parent
 USERS = {
@@ -35,8 +37,8 @@ USERS = {
 }
 """Name and groups; each has a token and a kubeconfig."""
 _READY_WITHIN = 60.0
-_STOPPED_WITHIN = 15.0
 _ATTEMPTS = 3
+_API, _ETCD = "kube-apiserver", "etcd"
 _NO_PROGRAMS = 3
 """What hack/kube/build.sh exits with when it can neither find nor build them."""
 
@@ -66,8 +68,9 @@ class KubeApi:
         self.folder = folder
         self._programs = programs
         self._ports: tuple[int, int, int] | None = None
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._guard: subprocess.Popen[bytes] | None = None
+        self._was_ready = False
+        self._processes = GuardedProcesses(folder)
+        self._clients: dict[str, httpx.Client] = {}
         folder.mkdir(parents=True)
         write_certificates(folder / "pki")
         self.tokens = {user: secrets.token_hex(16) for user in USERS}
@@ -88,58 +91,45 @@ class KubeApi:
 
     def start(self) -> None:
         """Starts what does not run, and returns when the API server is ready."""
-        for attempt in range(_ATTEMPTS):
-            if self._ports is None:
-                self._ports = _free_ports()
+        for attempt in range(1, _ATTEMPTS + 1):
             try:
                 self._launch()
                 self._wait_ready()
             except _PortTaken:
                 self.stop()
-                if attempt == _ATTEMPTS - 1:
+                if attempt == _ATTEMPTS:
                     raise
-                if not (self.folder / "etcd").exists():  # nobody knows the address yet: take another
-                    self._ports = None
+                self._try_otherwise()
             except BaseException:
                 self.stop()
                 raise
             else:
+                self._was_ready = True
                 return
 
     def stop(self) -> None:
         """Ends both, the API server first; what does not end within 15 s is killed."""
         self.resume()
-        for name in ("kube-apiserver", "etcd"):
-            process = self._processes.pop(name, None)
-            if process is None:
-                continue
-            process.terminate()
-            try:
-                process.wait(_STOPPED_WITHIN)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        self._watch_over()
+        self._forget_connections()
+        self._processes.end(_API)
+        self._processes.end(_ETCD)
 
     def kill(self) -> None:
         """SIGKILL for the API server: connections break without a word. `start` starts it again."""
-        process = self._processes.pop("kube-apiserver", None)
-        if process is not None:
-            process.kill()
-            process.wait()
-        self._watch_over()
+        self._processes.kill(_API)
+        self._forget_connections()
 
     def pause(self) -> None:
         """SIGSTOP for the API server: connections stay open and nothing answers."""
-        self._signal(signal.SIGSTOP)
+        self._processes.signal(_API, signal.SIGSTOP)
 
     def resume(self) -> None:
         """Lets a paused API server go on."""
-        self._signal(signal.SIGCONT)
+        self._processes.signal(_API, signal.SIGCONT)
 
     @property
     def pids(self) -> dict[str, int]:
-        return {name: process.pid for name, process in self._processes.items()}
+        return self._processes.pids
 
     # --- use --------------------------------------------------------------------------------------------------------
 
@@ -191,7 +181,7 @@ class KubeApi:
         return done
 
     def client(self, user: str = "admin") -> httpx.Client:
-        """An HTTP client with the user's token."""
+        """A new HTTP client with the user's token."""
         return httpx.Client(
             base_url=self.url,
             verify=_trust(self.ca_file),
@@ -203,10 +193,11 @@ class KubeApi:
     def request(
         self, method: str, path: str, body: Any = None, *, user: str = "admin", content_type: str = "application/json"
     ) -> httpx.Response:
-        """One request as the user."""
-        with self.client(user) as client:
-            content = None if body is None else json.dumps(body)
-            return client.request(method, path, content=content, headers={"content-type": content_type})
+        """One request as the user, on a connection that is kept for the next."""
+        if user not in self._clients:
+            self._clients[user] = self.client(user)
+        content = None if body is None else json.dumps(body)
+        return self._clients[user].request(method, path, content=content, headers={"content-type": content_type})
 
     def make_namespace(self, prefix: str = "test") -> str:
         """A new namespace. None ever ends here, so each test takes its own."""
@@ -218,11 +209,11 @@ class KubeApi:
     # --- processes --------------------------------------------------------------------------------------------------
 
     def _launch(self) -> None:
-        assert self._ports is not None
+        self._ports = self._ports or _free_ports()
         api, client, peer = self._ports
         pki, etcd = self.folder / "pki", f"http://127.0.0.1:{client}"
-        self._run(
-            "etcd",
+        self._processes.start(
+            self._programs / _ETCD,
             f"--data-dir={self.folder / 'etcd'}",
             f"--listen-client-urls={etcd}",
             f"--advertise-client-urls={etcd}",
@@ -232,8 +223,8 @@ class KubeApi:
             "--unsafe-no-fsync",
             "--log-level=warn",
         )
-        self._run(
-            "kube-apiserver",
+        self._processes.start(
+            self._programs / _API,
             f"--etcd-servers={etcd}",
             "--bind-address=127.0.0.1",
             f"--secure-port={api}",
@@ -250,62 +241,40 @@ class KubeApi:
             "--service-cluster-ip-range=10.96.0.0/16",
             "--disable-admission-plugins=ServiceAccount",  # nobody makes the accounts that pods would need
         )
-        self._watch_over()
-
-    def _run(self, program: str, *arguments: str) -> None:
-        if program in self._processes:
-            return
-        with (self.folder / f"{program}.log").open("ab") as log:
-            self._processes[program] = subprocess.Popen(
-                [self._programs / program, *arguments],
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # ^C reaches the tests, which then end these in order
-            )
-
-    def _watch_over(self) -> None:
-        """A guard that kills what runs when this process ends in any way, SIGKILL too: its standard input closes."""
-        if self._guard is not None:
-            self._guard.kill()
-            self._guard.wait()
-            assert self._guard.stdin is not None
-            self._guard.stdin.close()
-            self._guard = None
-        if self._processes:
-            script = 'cat > /dev/null; kill -9 "$@"'
-            self._guard = subprocess.Popen(
-                ["sh", "-c", script, "guard", *map(str, self.pids.values())],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
 
     def _wait_ready(self) -> None:
         deadline = time.monotonic() + _READY_WITHIN
         with self.client() as client:
             while True:
-                for name, process in self._processes.items():
-                    if process.poll() is not None:
-                        tail = (self.folder / f"{name}.log").read_text(errors="replace")[-3000:]
-                        problem = _PortTaken if "address already in use" in tail else RuntimeError
-                        raise problem(f"{name} ended with {process.returncode}:\n{tail}")
+                for name, code in self._processes.ended().items():
+                    tail = self._tail(name)
+                    problem = _PortTaken if "address already in use" in tail else RuntimeError
+                    raise problem(f"{name} ended with {code}:\n{tail}")
                 try:
                     if client.get("/readyz", timeout=2).status_code == httpx.codes.OK:
                         return
                 except httpx.TransportError:
                     pass
                 if time.monotonic() > deadline:
-                    tail = (self.folder / "kube-apiserver.log").read_text(errors="replace")[-3000:]
-                    raise TimeoutError(f"the API server is not ready after {_READY_WITHIN:.0f} s:\n{tail}")
+                    raise TimeoutError(f"the API server is not ready after {_READY_WITHIN:.0f} s:\n{self._tail(_API)}")
                 time.sleep(0.05)
 
-    def _signal(self, number: signal.Signals) -> None:
-        process = self._processes.get("kube-apiserver")
-        if process is not None and process.poll() is None:
-            process.send_signal(number)
+    def _try_otherwise(self) -> None:
+        for name in (_API, _ETCD):
+            self._processes.log(name).unlink(missing_ok=True)
+        if self._was_ready:  # clients know the address: whoever has the port for a moment gives it back
+            time.sleep(1)
+        else:
+            self._ports = None
+            shutil.rmtree(self.folder / "etcd", ignore_errors=True)
+
+    def _tail(self, name: str) -> str:
+        return self._processes.log(name).read_text(errors="replace")[-3000:]
+
+    def _forget_connections(self) -> None:
+        for client in self._clients.values():
+            client.close()
+        self._clients.clear()
 
 
 class _PortTaken(RuntimeError):

@@ -8,12 +8,14 @@ Without Go and without built programs the tests that use them are skipped, and s
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 
@@ -22,7 +24,7 @@ from tests.kube_api import ROOT, KubeApi, ProgramsMissing, kube_programs
 __all__ = ["install_tidegate", "kube", "kuberay", "kuberay_definitions", "namespace"]
 
 _GROUP = "tidegate.dev"
-_TAKES_EFFECT_WITHIN = 30.0
+_TAKES_EFFECT_WITHIN = 60.0
 
 
 @pytest.fixture(scope="session")
@@ -66,13 +68,16 @@ def install_tidegate(api: KubeApi) -> None:
 
 
 def install(api: KubeApi, *definitions: Path) -> None:
-    """Installs custom resource definitions and waits until their objects can be made.
+    """Installs custom resource definitions, one a file, and waits until their objects can be made.
 
-    Server-side, because KubeRay's exceed what client-side apply can remember.
+    Server-side, because KubeRay's exceed what client-side apply can remember. Their names are found as text: to parse
+    them takes seconds.
     """
-    files = [part for path in definitions for part in ("-f", str(path))]
-    api.kubectl("apply", "--server-side", *files)
-    api.kubectl("wait", "--for=condition=Established", "--timeout=30s", *files)
+    api.kubectl("apply", "--server-side", *(part for path in definitions for part in ("-f", str(path))))
+    heads = [re.search(r"^  name: (\S+)$", path.read_text(encoding="utf-8"), re.MULTILINE) for path in definitions]
+    names = {head.group(1) for head in heads if head is not None}
+    _wait_for(lambda: names <= _discovered(api), f"the API server does not list {', '.join(sorted(names))}")
+    shutil.rmtree(api.folder / "cache", ignore_errors=True)  # kubectl remembers for minutes what there was
 
 
 def kuberay_definitions() -> list[Path]:
@@ -142,10 +147,31 @@ def _wait_for_policies(api: KubeApi) -> None:
             },
         },
     }
-    deadline = time.monotonic() + _TAKES_EFFECT_WITHIN
     for plural, body in (("rolloutactions", action), ("modeldeployments", deployment)):
         path = f"/apis/{_GROUP}/v1alpha1/namespaces/default/{plural}?dryRun=All"
-        while (answer := api.request("POST", path, body)).status_code != 403:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"the policy on {plural} does not take effect: {answer.status_code} {answer.text}")
-            time.sleep(0.05)
+
+        def refuses(path: str = path, body: object = body) -> bool:
+            return api.request("POST", path, body).status_code == httpx.codes.FORBIDDEN
+
+        _wait_for(refuses, f"the policy on {plural} does not take effect")
+
+
+def _discovered(api: KubeApi) -> set[str]:
+    """What kubectl would find now: plural.group."""
+    with api.client() as client:
+        aggregated = {"accept": "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"}
+        groups = client.get("/apis", headers=aggregated).json()["items"]
+    return {
+        f"{found['resource']}.{group['metadata']['name']}"
+        for group in groups
+        for version in group["versions"]
+        for found in version["resources"]
+    }
+
+
+def _wait_for(holds: Callable[[], bool], problem: str) -> None:
+    deadline = time.monotonic() + _TAKES_EFFECT_WITHIN
+    while not holds():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{problem} within {_TAKES_EFFECT_WITHIN:.0f} s")
+        time.sleep(0.05)

@@ -3,7 +3,8 @@
 Kubernetes has no floats: a float becomes the shortest decimal text that reads back as the same float. NaN and the
 infinities become "NaN", "Infinity" and "-Infinity": a state that holds one must still be writable, and whether a field
 takes such a number is for its model to say when it is read. None is left out. Times are RFC 3339 in UTC with
-microseconds. Both directions follow the annotations, so a value that a field cannot hold is refused, not written.
+microseconds. An API server sorts the keys of maps: their order is no part of a value. Both directions follow the
+annotations, so a value that a field cannot hold is refused, not written.
 """
 
 from __future__ import annotations
@@ -145,6 +146,8 @@ def _decode(value: Any, annotation: Any, where: str) -> Any:
         return tuple(_decode(item, get_args(kind)[0], where) for item in value)
     if origin is dict and isinstance(value, Mapping):
         return {key: _decode(item, get_args(kind)[1], where) for key, item in value.items()}
+    if kind is int and isinstance(value, float) and value.is_integer():
+        return int(value)  # an API server stores 5.0 as it was written
     return _decode_model(kind, value) if _is_model(kind) else value
 
 

@@ -7,9 +7,9 @@ definition whose rules could become too expensive; and an object must fit into e
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from tidegate.domain.base import UtcTime
@@ -62,6 +62,15 @@ class Resource(BaseModel):
     """camelCase outside, snake_case inside; unknown fields are refused by name."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_unset(cls, data: Any) -> Any:
+        """As an API server has it: `image: null` and no `image` are the same."""
+        if not isinstance(data, dict):
+            return data
+        known = {*cls.model_fields, *(field.alias for field in cls.model_fields.values())}
+        return {key: value for key, value in data.items() if value is not None or key not in known}
 
 
 class Metadata(Resource):

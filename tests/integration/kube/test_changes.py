@@ -12,7 +12,7 @@ from tests.kube_api import KubeApi
 
 pytestmark = pytest.mark.integration
 
-_STATUS = {
+_STATUS: dict[str, dict[str, Any]] = {
     "ModelRuntime": {"message": "Loading."},
     "ModelDeployment": {"phase": "Pending"},
     "ModelRollout": {"phase": "Preflight"},
@@ -59,8 +59,14 @@ def test_an_action_is_asked_once_and_answered_once(kube: KubeApi, namespace: str
     answer = {"accepted": False, "answer": "approve asked by alice was refused: no step waits.", "leaderEpoch": 3}
     accepted(status(kube, namespace, body, answer))
     accepted(status(kube, namespace, body, answer | {"leaderEpoch": 4}))
-    for change in ({"answer": "Step half approved."}, {"accepted": True}, {"answer": None}, {"accepted": None}):
-        said = refused(status(kube, namespace, body, change))
+    others: list[dict[str, Any]] = [
+        {"answer": "Step half approved."},
+        {"accepted": True},
+        {"answer": None},
+        {"accepted": None},
+    ]
+    for other in others:
+        said = refused(status(kube, namespace, body, other))
         assert "status.answer: Forbidden: this action was answered already: approve asked by alice was refused" in said
 
 

@@ -57,7 +57,8 @@ def _deployment(change: Any) -> dict[str, Any]:
 
 
 def _paired(**fields: Any) -> dict[str, Any]:
-    return SPECS["ModelDeployment"]["rollout"]["metrics"][0] | fields
+    metric: dict[str, Any] = SPECS["ModelDeployment"]["rollout"]["metrics"][0]
+    return metric | fields
 
 
 def _concurrent(**fields: Any) -> dict[str, Any]:
@@ -155,7 +156,7 @@ def _routing(**changes: Any) -> dict[str, Any]:
 
 
 def _arms(*weights: int) -> list[dict[str, Any]]:
-    arms = copy.deepcopy(SPECS["ModelRouting"]["arms"])
+    arms: list[dict[str, Any]] = copy.deepcopy(SPECS["ModelRouting"]["arms"])
     for arm, weight in zip(arms, weights, strict=False):
         arm["weight"] = weight
     return arms[: len(weights)]

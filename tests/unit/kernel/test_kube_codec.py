@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from serving.rollout.state import RolloutState
 from tests.unit.kernel.kube_values import rollout_states
 from tidegate.domain.base import Contract, Score, UtcTime
-from tidegate.domain.resources import ModelDeployment
+from tidegate.domain.resources import MirrorSpec, ModelDeployment
 from tidegate.kube_codec import decimal_text, from_kube, time_text, to_kube
 
 
@@ -151,3 +151,14 @@ def test_none_that_would_be_read_as_a_default_is_refused() -> None:
 def test_numbers_beyond_64_bits_are_refused() -> None:
     with pytest.raises(ValueError, match="64 bits"):
         to_kube(_fields(field=int)(field=2**63))
+
+
+def test_a_whole_number_that_was_stored_as_a_float_is_read() -> None:
+    deployment = from_kube(RolloutState, {"deployment": "d", "epoch": 5.0})
+    assert (deployment.epoch, type(deployment.epoch)) == (5, int)
+
+
+def test_null_and_absence_are_the_same_in_a_manifest() -> None:
+    assert MirrorSpec.model_validate({"percent": None}) == MirrorSpec()
+    with pytest.raises(ValidationError, match="not permitted"):
+        MirrorSpec.model_validate({"invented": None})
