@@ -68,6 +68,7 @@ def assemble(
     cluster = settings.cluster
     api = api or KubeApi.connect(cluster.namespace, seconds=cluster.request_timeout)
     holder = f"operator-{new_id().lower()}"
+    api.call_as(holder)
     election = LeaseElection(api, clock)
     objects = Objects(api, election.check)
     metrics = Metrics()

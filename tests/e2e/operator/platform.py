@@ -83,6 +83,9 @@ class Processes:
     def signal(self, name: str, number: signal.Signals) -> None:
         self.running[name].send_signal(number)
 
+    def pid(self, name: str) -> int:
+        return self.running[name].pid
+
     def kill(self, name: str) -> None:
         process = self.running.pop(name)
         process.kill()
@@ -115,19 +118,21 @@ class Cluster:
     registry: MlflowRegistry
     mlflow: Server
     adapters: Path
+    registered: int = 0
 
     # --- versions ----------------------------------------------------------------------------------------------------
 
-    def register(self, adapter: str) -> str:
+    def register(self, adapter: str, key: str = "") -> str:
         """A version with one of the adapters, signed by the platform's key; its number."""
-        pending = MlflowModels(self.mlflow.uri).begin(MODEL, key=adapter, run_name=adapter, tags={})
+        run_key = key or adapter
+        pending = MlflowModels(self.mlflow.uri).begin(MODEL, key=run_key, run_name=run_key, tags={})
         target = storage.join(pending.location, ADAPTER_PATH)
         folder = self.adapters / adapter
         for path in folder.iterdir():
             storage.write_bytes(storage.join(target, path.name), path.read_bytes())
         base = resolve_base_model(BASE, load_settings().cache).ref
         made = version_document(name=MODEL, adapter_uri=target)
-        key = attestation.load_or_create_key(self.settings.attestation_key_path)
+        secret = attestation.load_or_create_key(self.settings.attestation_key_path)
         rank = json.loads((folder / "adapter_config.json").read_text())["r"]
         version = made.model_copy(
             update={
@@ -135,11 +140,16 @@ class Cluster:
                 "adapter": made.adapter.model_copy(update={"digest": adapter_digest(folder), "rank": rank}),
                 "prompt": TEMPLATE,
                 "generation": GenerationDefaults(max_tokens=8),
-                "attestation": attestation.sign(made.report, key, attestation.key_id_of(key), made.created_at),
+                "attestation": attestation.sign(made.report, secret, attestation.key_id_of(secret), made.created_at),
             }
         )
         storage.write_bytes(storage.join(pending.location, VERSION_PATH), version.model_dump_json().encode())
-        return self.registry.register(version, run_id=pending.run_id, idempotency_key=adapter).version
+        return self.registry.register(version, run_id=pending.run_id, idempotency_key=run_key).version
+
+    def register_again(self, adapter: str) -> str:
+        """Another version with the same adapter."""
+        self.registered += 1
+        return self.register(adapter, key=f"{adapter}-{self.registered}")
 
     def nominate(self, version: str) -> None:
         self.registry.set_alias(MODEL, "challenger", version)

@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.e2e.operator.platform import NAME, RUNTIME, Cluster, cluster, deployment, messages, metrics, runtime
-from tests.kube_api import KubeApi
+from tests.e2e.operator.platform import NAME, RUNTIME, Cluster, deployment, messages, metrics, runtime
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
-
-
-@pytest.fixture(scope="module")
-def platform(kuberay: KubeApi, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    home: Path = tmp_path_factory.mktemp("op") / "home"
-    with cluster(kuberay, home) as made:
-        made.processes.start("operator", "serving.operator")
-        yield made
 
 
 def test_versions_come_and_go_while_users_notice_nothing(platform: Cluster) -> None:

@@ -90,6 +90,10 @@ class KubeApi:
         config.load_kube_config(config_file=str(path), client_configuration=made)
         return cls(_client(made), namespace, seconds)
 
+    def call_as(self, name: str) -> None:
+        """The name that the API server puts beside every field that this process writes (`managedFields`)."""
+        self._api.user_agent = f"{name}/1"
+
     # --- the verbs ---------------------------------------------------------------------------------------------------
 
     def get(self, kind: ApiKind, name: str) -> Object | None:
