@@ -8,6 +8,8 @@ from typing import Any
 
 from serving.rollout.state import RolloutState, Transition
 from tidegate.db import Database
+from tidegate.domain.release import FIRST
+from tidegate.domain.resources import ModelRuntime
 from tidegate.domain.routing import RoutingTable
 from tidegate.ledger import Draft, Ledger
 from tidegate.logging import get_logger
@@ -46,6 +48,22 @@ class SqlRecords:
 
     def settle(self, stored: StoredResource, state: RolloutState, in_force: RoutingTable | None, fence: Fence) -> None:
         """Nothing is ever left over: what was recorded was recorded whole."""
+
+
+class OneEngine:
+    """The `Fleet` port of one machine, which has no room for a second engine: a change replaces it in place."""
+
+    def current(self, runtime: ModelRuntime) -> str:
+        return FIRST
+
+    def manifest(self, runtime: ModelRuntime, engine: str) -> dict[str, Any] | None:
+        return runtime.spec.model_dump(mode="json", by_alias=True)
+
+    def engines(self, runtime: str) -> list[str]:
+        return [FIRST]
+
+    def declare(self, runtime: ModelRuntime, fence: Fence) -> None:
+        pass
 
 
 class NoHousehold:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from serving.controller.conditions import degraded, runtime_status
 from serving.controller.parts import Parts
-from serving.controller.reconcile import Reconciler, explain_trouble, is_contention
+from serving.controller.reconcile import Reconciler, Slots, explain_trouble, is_contention
+from tidegate.domain.release import engine_name
 from tidegate.domain.resources import ModelDeployment, ModelRuntime
 from tidegate.errors import Conflict, TidegateError
 from tidegate.ids import new_id
@@ -32,6 +33,7 @@ class Controller:
     _fence: Fence | None = None
     _round_at: float = field(init=False)
     _said: str = ""
+    _let_gone: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.reconciler = Reconciler(self.parts)
@@ -85,19 +87,25 @@ class Controller:
         if fence is None:
             return
         self.parts.household.keep(fence)
-        slots: dict[str, list[tuple[AdapterSlot, ...]]] = {}
+        runtimes = self.parts.resources.list("ModelRuntime")
+        for stored in runtimes:
+            if isinstance(stored.resource, ModelRuntime) and not stored.deleted:
+                self.parts.fleet.declare(stored.resource, fence)
+        slots: dict[tuple[str, str], list[tuple[AdapterSlot, ...]]] = {}
         unsure: set[str] = set()
+        used: set[str] = set()
         for stored in self.parts.resources.list("ModelDeployment"):
             if not isinstance(stored.resource, ModelDeployment):
                 continue
             runtime = stored.resource.spec.runtime_ref.name
+            used.add(runtime)
             found = self._reconcile(stored, fence)
             if found is None:
                 unsure.add(runtime)
-            else:
-                slots.setdefault(runtime, []).append(found)
-        for stored in self.parts.resources.list("ModelRuntime"):
-            self._keep_engine(stored, slots, unsure, fence)
+            for engine, adapters in (found or {}).items():
+                slots.setdefault((runtime, engine), []).append(adapters)
+        for stored in runtimes:
+            self._keep_engines(stored, slots, stored.name in used, stored.name in unsure, fence)
 
     def release(self) -> None:
         """Lets another controller lead at once."""
@@ -117,12 +125,13 @@ class Controller:
                 _log.warning("the lease went to another controller", epoch=before.epoch)
             return None
         self.parts.engines.reassert()
+        self._let_gone.clear()
         self.parts.household.taken_over(Fence(LEASE, epoch))  # where that fails nothing is led, and it is tried again
         _log.info("leading", holder=self.holder, epoch=epoch)
         self._fence = Fence(LEASE, epoch)
         return self._fence
 
-    def _reconcile(self, stored: StoredResource, fence: Fence) -> tuple[AdapterSlot, ...] | None:
+    def _reconcile(self, stored: StoredResource, fence: Fence) -> Slots | None:
         """One deployment; its trouble never stops the others."""
         try:
             return self.reconciler.reconcile(stored, fence)
@@ -148,32 +157,49 @@ class Controller:
         except TidegateError as error:
             _log.warning("the trouble cannot be put on record", deployment=stored.name, problem=str(error))
 
-    def _keep_engine(
+    def _keep_engines(
         self,
         stored: StoredResource,
-        slots: dict[str, list[tuple[AdapterSlot, ...]]],
-        unsure: set[str],
+        slots: Mapping[tuple[str, str], list[tuple[AdapterSlot, ...]]],
+        used: bool,
+        unsure: bool,
         fence: Fence,
     ) -> None:
+        """Wants the runtime's current engine and those that releases run on; lets go of the others."""
         runtime = stored.resource
         if not isinstance(runtime, ModelRuntime):
             return
+        engines = self.parts.fleet.engines(stored.name)
         if stored.deleted:
-            if stored.name not in slots and stored.name not in unsure:
-                self.parts.engines.drop(stored.name)
+            if not used:
+                for engine in engines:
+                    self.parts.engines.drop(engine_name(stored.name, engine))
                 self.parts.resources.purge("ModelRuntime", stored.name, fence=fence)
             return
-        self.parts.engines.look(stored.name)
-        self._say_how(stored, fence)
-        if stored.name in unsure or self.parts.engines.report(stored.name).status is None:
+        current = self.parts.fleet.current(runtime)
+        self.parts.engines.look(engine_name(stored.name, current))
+        self._say_how(stored, engine_name(stored.name, current), fence)
+        if unsure:
             return  # never unload what may still be served
-        limit = runtime.spec.engine.max_adapters
-        manifest = runtime.spec.model_dump(mode="json", by_alias=True)
-        self.parts.engines.want(stored.name, manifest, shared_slots(slots.get(stored.name, []), limit))
+        for engine in engines:
+            name = engine_name(stored.name, engine)
+            manifest = self.parts.fleet.manifest(runtime, engine)
+            if manifest is None or (engine != current and (stored.name, engine) not in slots):
+                self._let_go(name)
+            elif self.parts.engines.report(name).status is not None:
+                self._let_gone.discard(name)
+                limit = int(manifest["engine"]["maxAdapters"])
+                self.parts.engines.want(name, manifest, shared_slots(slots.get((stored.name, engine), []), limit))
 
-    def _say_how(self, stored: StoredResource, fence: Fence) -> None:
-        """The runtime's status, when it changed."""
-        report = self.parts.engines.report(stored.name)
+    def _let_go(self, engine: str) -> None:
+        """Once: removing what is gone would ask for it every second."""
+        if engine not in self._let_gone:
+            self._let_gone.add(engine)
+            self.parts.engines.drop(engine)
+
+    def _say_how(self, stored: StoredResource, engine: str, fence: Fence) -> None:
+        """The runtime's status, when it changed: how its current engine is."""
+        report = self.parts.engines.report(engine)
         status = runtime_status(report.status, report.trouble, stored.generation, stored.status, self.parts.clock.now())
         if status == stored.status:
             return

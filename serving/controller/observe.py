@@ -16,6 +16,7 @@ from serving.rollout.state import ACTIVE, OperatorAction, RolloutState
 from serving.rollout.statistics.concurrent import parse_latency
 from tidegate import attestation
 from tidegate.domain.evidence import ArmWindow
+from tidegate.domain.release import FIRST, engine_name, engine_of, release_of
 from tidegate.domain.resources import ModelDeployment, ModelRuntime, RolloutPlan
 from tidegate.domain.routing import RoutingTable
 from tidegate.domain.version import ModelVersion
@@ -68,8 +69,9 @@ class Observer:
         name, model = deployment.metadata.name, deployment.spec.model
         now = self.parts.clock.now()
         nomination = self.parts.registry.nomination(model.name, model.source)
-        numbers = {v for v in (state.stable, state.candidate, state.previous) if v is not None}
-        known = self.parts.registry.versions(model.name, numbers)
+        releases = {v for v in (state.stable, state.candidate, state.previous) if v is not None}
+        known = self.parts.registry.releases(model.name, releases)
+        engine = self.parts.fleet.current(runtime) if runtime is not None else FIRST
         champion = self.parts.registry.champion(model.name)
         plan = deployment.spec.rollout
         read = self._read(name, state, plan, known.get(state.stable) if state.stable is not None else None, now)
@@ -88,10 +90,10 @@ class Observer:
                 measured=read.measured,
                 pairs_per_second=read.pairs_per_second,
             )
-        view = self._engine(deployment, runtime)
+        view = self._engines(deployment, runtime, engine, releases)
         return Observation(
             plan=plan,
-            nominated=self._candidate(nomination.version) if nomination.version is not None else None,
+            nominated=self._candidate(nomination.version, engine) if nomination.version is not None else None,
             situation=situation,
             awaited=f"{model.name}@{model.source.alias}" if model.source.alias else "",
             trouble=nomination.trouble or missing,
@@ -134,12 +136,12 @@ class Observer:
         except Unavailable as error:
             return _Read(trouble=error.problem)
 
-    def _candidate(self, version: ModelVersion) -> Candidate:
+    def _candidate(self, version: ModelVersion, engine: str) -> Candidate:
         try:
             attestation.verify(version.report, version.attestation, self.parts.keys)
         except ContractBroken as error:
-            return Candidate(version, attestation_problem=error.problem)
-        return Candidate(version)
+            return Candidate(version, attestation_problem=error.problem, engine=engine)
+        return Candidate(version, engine=engine)
 
     def _evidence(self, name: str, state: RolloutState) -> Evidence:
         attempt = state.attempt
@@ -178,19 +180,37 @@ class Observer:
                 found.add(metric.name)
         return frozenset(found)
 
-    def _engine(self, deployment: ModelDeployment, runtime: ModelRuntime | None) -> EngineView:
+    def _engines(
+        self, deployment: ModelDeployment, runtime: ModelRuntime | None, engine: str, releases: set[str]
+    ) -> EngineView:
+        """The engines that matter now as one: the current one, and those that the state's releases run on."""
         if runtime is None:
             return EngineView()
-        self.parts.engines.look(runtime.metadata.name)
-        report = self.parts.engines.report(runtime.metadata.name)
+        views = [
+            self._engine(deployment, runtime, each)
+            for each in sorted({engine, *(engine_of(release) for release in releases)})
+        ]
+        now = self._engine(deployment, runtime, engine)
+        return EngineView(
+            known=now.known,  # of the engine that candidates go to: a broken one under the stable version must not
+            ready=now.ready,  # keep its own replacement waiting
+            adapters=tuple(adapter for view in views for adapter in view.adapters),
+            max_adapters=runtime.spec.engine.max_adapters,
+            message="; ".join(view.message for view in views if view.message),
+        )
+
+    def _engine(self, deployment: ModelDeployment, runtime: ModelRuntime, engine: str) -> EngineView:
+        name = engine_name(runtime.metadata.name, engine)
+        self.parts.engines.look(name)
+        report = self.parts.engines.report(name)
         if report.status is None:
-            return EngineView(message=report.trouble or "", max_adapters=runtime.spec.engine.max_adapters)
+            return EngineView(message=report.trouble or "")
         prefix = f"{deployment.spec.model.name}/"
+        held = (adapter.removeprefix(prefix) for adapter in report.status.adapters if adapter.startswith(prefix))
         return EngineView(
             known=True,
             ready=0 < report.status.replicas_wanted <= report.status.replicas_ready,
-            adapters=tuple(a.removeprefix(prefix) for a in report.status.adapters if a.startswith(prefix)),
-            max_adapters=runtime.spec.engine.max_adapters,
+            adapters=tuple(release_of(version, engine) for version in held),
             message=report.trouble or report.status.message,
         )
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from serving.controller.engine_keeper import EngineKeeper
-from serving.controller.local import LogAnnouncer, NoHousehold, SqlRecords
-from serving.controller.ports import Actions, Announcer, Election, Household, Records, Resources, Routing
+from serving.controller.local import LogAnnouncer, NoHousehold, OneEngine, SqlRecords
+from serving.controller.ports import Actions, Announcer, Election, Fleet, Household, Records, Resources, Routing
 from serving.controller.registry_watch import RegistryWatch
 from tidegate.clock import Clock
 from tidegate.db import Database
@@ -40,6 +40,7 @@ class Parts:
     records: Records
     announcer: Announcer
     household: Household
+    fleet: Fleet
     evidence: EvidenceStore
     leases: LeaseStore
     registry: RegistryWatch
@@ -77,6 +78,7 @@ def assemble_local(
         records=SqlRecords(db, resources, ledger, actions),
         announcer=LogAnnouncer(),
         household=NoHousehold(),
+        fleet=OneEngine(),
         evidence=EvidenceStore(db, clock),
         leases=leases,
         registry=RegistryWatch(registry, alias_recorder(ledger)),

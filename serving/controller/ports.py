@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from serving.rollout.state import RolloutState, Transition
+from tidegate.domain.resources import ModelRuntime
 from tidegate.domain.routing import RoutingTable
 from tidegate.ledger import Draft
 from tidegate.store.actions import SubmittedAction
@@ -49,6 +50,22 @@ class Routing(Protocol):
     def remove(self, deployment: str, *, fence: Fence | None = None) -> None: ...
 
     def acks(self, deployment: str, fresh_seconds: float = 10.0) -> dict[str, int]: ...
+
+
+class Fleet(Protocol):
+    """The engines that a runtime has had. Another image or engine option is another engine, judged like a version."""
+
+    def current(self, runtime: ModelRuntime) -> str:
+        """The engine that the manifest declares now, as it is called within the runtime."""
+
+    def manifest(self, runtime: ModelRuntime, engine: str) -> dict[str, Any] | None:
+        """The spec that an engine was declared with; None for one that is forgotten."""
+
+    def engines(self, runtime: str) -> list[str]:
+        """All that are remembered, the current one among them."""
+
+    def declare(self, runtime: ModelRuntime, fence: Fence) -> None:
+        """Remembers the engine that the manifest declares."""
 
 
 class Household(Protocol):

@@ -15,6 +15,7 @@ from serving.rollout.observation import Observation
 from serving.rollout.state import RolloutState, wish
 from serving.rollout.status import read_state, status_document
 from serving.rollout.table import routing_table
+from tidegate.domain.release import engine_name, engine_of, version_of
 from tidegate.domain.resources import ModelDeployment, ModelRuntime
 from tidegate.domain.routing import RoutingTable
 from tidegate.errors import Conflict, TidegateError
@@ -24,6 +25,8 @@ from tidegate.store.leases import Fence
 from tidegate.store.resources import StoredResource
 
 _log = get_logger(__name__)
+Slots = dict[str, tuple[AdapterSlot, ...]]
+"""The adapters of one deployment by engine, the most important first."""
 
 
 @dataclass(slots=True)
@@ -36,11 +39,11 @@ class Reconciler:
     def __post_init__(self) -> None:
         self.observer = Observer(self.parts)
 
-    def reconcile(self, stored: StoredResource, fence: Fence) -> tuple[AdapterSlot, ...] | None:
+    def reconcile(self, stored: StoredResource, fence: Fence) -> Slots | None:
         """One round for a deployment.
 
         Returns:
-            The adapters that its engine shall hold; None when that is not known now, so that the engine stays as it is.
+            The adapters that its engines shall hold; None when that is not known now, so that they stay as they are.
 
         Raises:
             Conflict: somebody else wrote meanwhile; the next round starts from what they wrote.
@@ -53,7 +56,7 @@ class Reconciler:
             return None  # it changed: the next round starts from what it is now
         if stored.deleted:
             self._tear_down(name, fence)
-            return ()
+            return {}
         in_force = self.parts.routing.get(name)
         last_epoch = in_force.epoch if in_force is not None else self.parts.routing.last_epoch(name)
         state = read_state(name, stored.status, in_force, last_epoch)
@@ -104,7 +107,7 @@ class Reconciler:
             if isinstance(action, PublishRouting):
                 self._publish(stored, deployment, action, decision.state, in_force, fence)
             elif isinstance(action, SetAlias):
-                self.parts.registry.point(deployment.spec.model.name, action.alias, action.version)
+                self.parts.registry.point(deployment.spec.model.name, action.alias, version_of(action.version))
 
     def _publish(
         self,
@@ -116,11 +119,10 @@ class Reconciler:
         fence: Fence,
     ) -> None:
         name, wanted = deployment.metadata.name, action.routing
-        numbers = {wanted.stable} | ({wanted.candidate} if wanted.candidate is not None else set())
-        versions = self.parts.registry.versions(deployment.spec.model.name, numbers)
-        report = self.parts.engines.report(deployment.spec.runtime_ref.name)
-        target = report.status.url if report.status is not None and report.status.url else None
-        table = routing_table(wanted, name, versions, target, in_force, self.parts.clock.now())
+        releases = {wanted.stable} | ({wanted.candidate} if wanted.candidate is not None else set())
+        versions = self.parts.registry.releases(deployment.spec.model.name, releases)
+        targets = self._targets(deployment.spec.runtime_ref.name, releases)
+        table = routing_table(wanted, name, versions, targets, in_force, self.parts.clock.now())
         last = state.history[-1] if state.history else None
         self.parts.routing.publish(
             table,
@@ -130,28 +132,46 @@ class Reconciler:
         )
         self.parts.announcer.published(stored, table)
 
-    def _slots(
-        self, deployment: ModelDeployment, decision: Decision, seen: Observation
+    def _targets(self, runtime: str, releases: set[str]) -> dict[str, str]:
+        """The base URL of each release's engine, where that answers."""
+        reports = {
+            release: self.parts.engines.report(engine_name(runtime, engine_of(release))).status for release in releases
+        }
+        return {release: status.url for release, status in reports.items() if status is not None and status.url}
+
+    def _slots(self, deployment: ModelDeployment, decision: Decision, seen: Observation) -> Slots | None:
+        """What the engines shall hold: what the state wants, and what is loaded and not surely unused."""
+        wanted = wish(decision.state).adapters
+        slots: Slots = {}
+        for engine in sorted({engine_of(release) for release in (*wanted, *seen.engine.adapters)}):
+            if not seen.engine.known:
+                return None
+            found = self._slots_of(engine, deployment, decision, seen)
+            if found is None:
+                return None
+            slots[engine] = found
+        return slots
+
+    def _slots_of(
+        self, engine: str, deployment: ModelDeployment, decision: Decision, seen: Observation
     ) -> tuple[AdapterSlot, ...] | None:
-        """What the engine shall hold: what the state wants, and what is loaded and not surely unused."""
-        if not seen.engine.known:
-            return None
+        limit = seen.engine.max_adapters
         unused = {action.version for action in decision.actions if isinstance(action, UnloadAdapter)}
-        wanted = wish(decision.state).adapters[: seen.engine.max_adapters]
-        kept = [version for version in seen.engine.adapters if version not in unused and version not in wanted]
-        numbers = [*wanted, *kept][: seen.engine.max_adapters]
-        known = self.parts.registry.versions(deployment.spec.model.name, set(numbers))
-        if any(version not in known for version in wanted):
+        wanted = [release for release in wish(decision.state).adapters if engine_of(release) == engine][:limit]
+        held = [release for release in seen.engine.adapters if engine_of(release) == engine]
+        releases = [*wanted, *(release for release in held if release not in unused and release not in wanted)][:limit]
+        known = self.parts.registry.releases(deployment.spec.model.name, set(releases))
+        if any(release not in known for release in wanted):
             return None
         return tuple(
             AdapterSlot(
-                id=known[number].key,
-                uri=known[number].adapter.uri,
-                digest=known[number].adapter.digest,
-                rank=known[number].adapter.rank,
+                id=known[release].key,
+                uri=known[release].adapter.uri,
+                digest=known[release].adapter.digest,
+                rank=known[release].adapter.rank,
             )
-            for number in numbers
-            if number in known
+            for release in releases
+            if release in known
         )
 
     def _tear_down(self, name: str, fence: Fence) -> None:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tidegate.domain.release import version_of
 from tidegate.domain.resources import ModelSource
 from tidegate.domain.version import ModelVersion
 from tidegate.errors import NotFound, TidegateError
@@ -68,6 +69,11 @@ class RegistryWatch:
             found = {number: self._versions[model, number] for number in numbers if (model, number) in self._versions}
             self._wanted_versions |= {(model, number) for number in numbers - found.keys()}
         return found
+
+    def releases(self, model: str, releases: set[str]) -> dict[str, ModelVersion]:
+        """The versions of releases, as far as they are known, by release."""
+        known = self.versions(model, {version_of(release) for release in releases})
+        return {release: known[version_of(release)] for release in releases if version_of(release) in known}
 
     def champion(self, model: str) -> Champion:
         with self._lock:

@@ -12,6 +12,7 @@ from serving.controller.registry_watch import RegistryWatch
 from serving.operator.actions import KubeActions
 from serving.operator.announcer import KubeAnnouncer, Metrics
 from serving.operator.engines import RayServiceEngines
+from serving.operator.fleet import KubeFleet
 from serving.operator.household import KubeHousehold
 from serving.operator.objects import Objects
 from serving.operator.rayservice import EngineSite
@@ -88,6 +89,7 @@ def assemble(
         records=records,
         announcer=KubeAnnouncer(objects, clock, metrics, holder),
         household=KubeHousehold(objects, routing, actions, records, metrics, clock, cluster.resync_seconds),
+        fleet=KubeFleet(objects),
         evidence=EvidenceStore(db, clock),
         leases=LeaseStore(db, clock),
         registry=RegistryWatch(

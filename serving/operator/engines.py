@@ -54,7 +54,7 @@ class RayServiceEngines:
         wanted = rayservice(runtime, spec, adapters, self._site)
         body = self._objects.get(RAY_SERVICE, runtime)
         if body is None:
-            parent = self._objects.get(OWN["ModelRuntime"], runtime)
+            parent = self._runtime(runtime)
             wanted["metadata"] |= {"annotations": {EPOCH: str(fence.epoch)}}
             if parent is not None:
                 wanted["metadata"]["ownerReferences"] = owner(parent)
@@ -109,6 +109,11 @@ class RayServiceEngines:
 
     # --- parts -------------------------------------------------------------------------------------------------------
 
+    def _runtime(self, engine: str) -> Object | None:
+        """The ModelRuntime that an engine is of: of the same name, or of the name before its -e<number>."""
+        own = self._objects.get(OWN["ModelRuntime"], engine)
+        return own if own is not None else self._objects.get(OWN["ModelRuntime"], engine.rpartition("-")[0])
+
     def _leading(self) -> Fence:
         fence = self._fence()
         if fence is None:
@@ -123,7 +128,7 @@ class RayServiceEngines:
         wanted, name = service(runtime, cluster), service_name(runtime)
         body = self._objects.api.get(SERVICE, name)
         if body is None:
-            parent = self._objects.get(OWN["ModelRuntime"], runtime)
+            parent = self._runtime(runtime)
             if parent is not None:
                 wanted["metadata"]["ownerReferences"] = owner(parent)
             self._objects.create(SERVICE, wanted, fence)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 
-from tidegate.adapters.kube.api import RAY_SERVICE, ApiKind, KubeApi, Object
+from tidegate.adapters.kube.api import CONTROLLER_REVISION, RAY_SERVICE, ApiKind, KubeApi, Object
 from tidegate.domain.kinds import CLUSTER_KINDS
 from tidegate.domain.resource_base import API_VERSION
 from tidegate.errors import Conflict, NotFound
@@ -18,7 +18,7 @@ from tidegate.store.leases import Fence
 
 _log = get_logger(__name__)
 OWN: dict[str, ApiKind] = {name: ApiKind(name, API_VERSION, kind.plural) for name, kind in CLUSTER_KINDS.items()}
-WATCHED: tuple[ApiKind, ...] = (*OWN.values(), RAY_SERVICE)
+WATCHED: tuple[ApiKind, ...] = (*OWN.values(), RAY_SERVICE, CONTROLLER_REVISION)
 EPOCH = "tidegate.dev/leader-epoch"
 MANAGED = {"app.kubernetes.io/managed-by": "tidegate"}
 

@@ -24,6 +24,8 @@ from tidegate.ports import AdapterSlot
 Json = dict[str, Any]
 RUNTIME = "tidegate.dev/runtime"
 SERVE_PORT = 8000
+_LONGEST_NAME = 47
+"""KubeRay's MaxRayServiceNameLength: it adds a suffix for the cluster, and pods add theirs."""
 _HEAD_CPU, _HEAD_MEMORY = "2", "8Gi"
 _UNHEALTHY_SECONDS = 900
 """How long KubeRay waits before it replaces a cluster whose applications are unhealthy. Replacing takes a second set of
@@ -44,6 +46,11 @@ def rayservice(runtime: str, manifest: Mapping[str, Any], adapters: Sequence[Ada
     Raises:
         InvalidInput: no such node pool, no image, or the engine catalog refuses the spec.
     """
+    if len(runtime) > _LONGEST_NAME:
+        raise InvalidInput(
+            f"the engine's name {runtime!r} has {len(runtime)} characters; KubeRay takes {_LONGEST_NAME}",
+            next_step="Give the ModelRuntime a shorter name.",
+        )
     spec = ModelRuntimeSpec.model_validate(manifest)
     pool = _pool(runtime, spec, site)
     application = render_application(runtime, manifest, adapters)

@@ -63,7 +63,7 @@ def _idle(draft: Draft, seen: Observation) -> None:
             waiting = f" Nothing carries {seen.awaited}." if seen.awaited else ""
             draft.say("NothingNominated", f"No version is nominated yet.{waiting}")
         return
-    version = seen.nominated.version.version
+    version = seen.nominated.release
     if version == state.stable:
         if state.phase == "Pending":
             draft.say("Serving", f"Version {version} serves all users.")
@@ -85,8 +85,8 @@ def _preflight(draft: Draft, seen: Observation) -> None:
     if seen.nominated is None or seen.situation is None:
         draft.say("Degraded", seen.trouble or f"Version {attempt.candidate} cannot be read from the registry.")
         return
-    if seen.nominated.version.version != attempt.candidate:
-        version = seen.nominated.version.version
+    if seen.nominated.release != attempt.candidate:
+        version = seen.nominated.release
         message = f"Version {version} was nominated instead of {attempt.candidate} before it got any traffic."
         draft.move("Pending", "Superseded", message, attempt=None)
         return
@@ -180,7 +180,7 @@ def _superseded(draft: Draft, seen: Observation) -> bool:
     """Another nomination ends an attempt that has not yet been promoted; a rejected version's does not."""
     if seen.nominated is None:
         return False
-    version = seen.nominated.version.version
+    version = seen.nominated.release
     if version == draft.attempt.candidate or version in draft.state.rejected:
         return False
     message = f"Version {version} was nominated instead of {draft.attempt.candidate}; its own rollout follows."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Any
 
@@ -9,6 +10,7 @@ from serving.rollout.state import HISTORY_KEPT, Attempt, Phase, RolloutState, Tr
 from tidegate.domain.resources import RolloutPlan
 
 ACTIONS_REMEMBERED = 50
+_NO_NAME = re.compile(r"[^a-z0-9]+")
 _NAME_KEPT = 40
 """Characters of the deployment's name in a rollout's id, which has to stay a short name itself."""
 
@@ -75,7 +77,7 @@ class Draft:
         """A new attempt. Its id carries the epoch, which never comes again, so no two attempts share evidence."""
         epoch = self.state.epoch + 1
         attempt = Attempt(
-            id=f"{self.state.deployment[:_NAME_KEPT]}-v{version}-{epoch}".lower(),
+            id=f"{self.state.deployment[:_NAME_KEPT]}-v{_NO_NAME.sub('-', version.lower())}-{epoch}",
             candidate=version,
             plan=plan,
             started_at=self.now,

@@ -71,8 +71,8 @@ def _to_retry(draft: Draft, seen: Observation) -> str | None:
     state = draft.state
     if state.phase not in {"Pending", "Succeeded", "RolledBack"}:
         return None
-    if seen.nominated is not None and seen.nominated.version.version in state.rejected:
-        return seen.nominated.version.version
+    if seen.nominated is not None and seen.nominated.release in state.rejected:
+        return seen.nominated.release
     if state.phase == "RolledBack" and state.attempt is not None and state.attempt.candidate != state.stable:
         return state.attempt.candidate
     return None
@@ -137,7 +137,7 @@ def _why_not_promote(draft: Draft, seen: Observation) -> str | None:
     if state.phase == "Preflight" or state.paused_from == "Preflight":
         if state.stable is None or seen.nominated is None or seen.situation is None:
             return "the version has not passed preflight"
-        if seen.nominated.version.version != draft.attempt.candidate:
+        if seen.nominated.release != draft.attempt.candidate:
             return "another version is nominated now"
         result = preflight(draft.attempt.plan, seen.nominated, seen.situation)
         fatal = next((check for check in result.problems if check.reason in _NOT_TO_BE_PROMOTED), None)

@@ -9,6 +9,7 @@ from serving.rollout.statistics.concurrent import parse_latency
 from serving.rollout.statistics.forecast import Prospect, pairs_to_find_harm, pairs_to_promote
 from serving.rollout.verdicts import harm_alpha, planned_pairs, promotion_alpha
 from tidegate.domain.base import Contract
+from tidegate.domain.release import FIRST, release_of
 from tidegate.domain.resources import ModelRuntimeSpec, RolloutMetric, RolloutPlan
 from tidegate.domain.version import ModelVersion
 
@@ -24,10 +25,17 @@ class Candidate:
 
     Attributes:
         attestation_problem: a sentence when the report's signature does not verify; None when it does.
+        engine: the runtime's engine that it would run on.
     """
 
     version: ModelVersion
     attestation_problem: str | None = None
+    engine: str = FIRST
+
+    @property
+    def release(self) -> str:
+        """What is rolled out: the version on that engine."""
+        return release_of(self.version.version, self.engine)
 
 
 @dataclass(frozen=True, slots=True)

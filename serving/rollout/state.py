@@ -8,6 +8,7 @@ from pydantic import Field, NonNegativeInt
 
 from serving.rollout.verdicts import Judgement
 from tidegate.domain.base import Contract, UtcTime
+from tidegate.domain.release import engine_of
 from tidegate.domain.resources import RolloutPlan, RolloutStep
 
 Phase = Literal[
@@ -138,8 +139,15 @@ class Wish(Contract):
 def wish(state: RolloutState) -> Wish:
     """What the world shall look like in this state."""
     candidate = state.candidate
-    adapters = [version for version in (state.stable, candidate, state.previous) if version is not None]
+    adapters = [version for version in (state.stable, candidate, _kept(state)) if version is not None]
     return Wish(routing=_routing(state), adapters=tuple(dict.fromkeys(adapters)), champion=state.stable)
+
+
+def _kept(state: RolloutState) -> str | None:
+    """The previous version, unless keeping it after the rollout would cost an engine of its own."""
+    if state.previous is None or state.stable is None or state.phase in ACTIVE | {"RollingBack"}:
+        return state.previous
+    return state.previous if engine_of(state.previous) == engine_of(state.stable) else None
 
 
 def _routing(state: RolloutState) -> RoutingWish | None:

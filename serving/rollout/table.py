@@ -15,15 +15,15 @@ def routing_table(
     wish: RoutingWish,
     deployment: str,
     versions: Mapping[str, ModelVersion],
-    target: str | None,
+    targets: Mapping[str, str],
     in_force: RoutingTable | None,
     now: datetime,
 ) -> RoutingTable:
     """The table that a wish means.
 
     Args:
-        versions: what the registry says of versions, by number.
-        target: base URL of the engine; None when the engine does not answer.
+        versions: what the registry says of the releases' versions, by release.
+        targets: base URL of the engine, by release; one whose engine does not answer is not in it.
         in_force: the table that is published; its arms are used for versions that cannot be read now, so that a
             rollback needs neither the registry nor the engine's answer.
 
@@ -34,6 +34,7 @@ def routing_table(
 
     def arm(role: Role, version: str, weight: float) -> Arm:
         described = versions.get(version)
+        target = targets.get(version)
         if described is not None and target is not None:
             return Arm(
                 role=role,

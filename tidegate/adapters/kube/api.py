@@ -40,6 +40,7 @@ class ApiKind:
 LEASE = ApiKind("Lease", "coordination.k8s.io/v1", "leases")
 EVENT = ApiKind("Event", "events.k8s.io/v1", "events")
 SERVICE = ApiKind("Service", "v1", "services")
+CONTROLLER_REVISION = ApiKind("ControllerRevision", "apps/v1", "controllerrevisions")
 RAY_SERVICE = ApiKind("RayService", "ray.io/v1", "rayservices")
 
 

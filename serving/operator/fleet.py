@@ -1,0 +1,92 @@
+"""The engines that a runtime has had, as ControllerRevisions: what a Deployment keeps its history in.
+
+The first engine has no name, later ones are e2, e3, … A manifest that says again what an earlier one said is that
+engine again. Replicas and the node pool are not part of it: they change nothing of what an engine answers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from serving.operator.objects import MANAGED, OWN, Objects, owner
+from serving.operator.rayservice import RUNTIME
+from tidegate.adapters.kube.api import CONTROLLER_REVISION, Object
+from tidegate.domain.release import FIRST
+from tidegate.domain.resources import ModelRuntime
+from tidegate.ids import digest_json
+from tidegate.logging import get_logger
+from tidegate.store.leases import Fence
+
+_log = get_logger(__name__)
+_DIGEST = "tidegate.dev/engine-digest"
+
+
+class KubeFleet:
+    """The `Fleet` port of a cluster."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+
+    def current(self, runtime: ModelRuntime) -> str:
+        wanted = engine_digest(runtime)
+        found = [body for body in self._of(runtime.metadata.name) if _digest(body) == wanted]
+        return _name(found[0]) if found else FIRST
+
+    def manifest(self, runtime: ModelRuntime, engine: str) -> dict[str, Any] | None:
+        """The engine's own spec, with the replicas and the pool that the runtime has now."""
+        now: dict[str, Any] = runtime.spec.model_dump(mode="json", by_alias=True)
+        if engine == self.current(runtime):
+            return now
+        body = next((body for body in self._of(runtime.metadata.name) if _name(body) == engine), None)
+        if body is None:
+            return None
+        placement = {**now["placement"], "gpusPerReplica": body["data"]["placement"]["gpusPerReplica"]}
+        return {**body["data"], "placement": placement}
+
+    def engines(self, runtime: str) -> list[str]:
+        return [_name(body) for body in self._of(runtime)] or [FIRST]
+
+    def declare(self, runtime: ModelRuntime, fence: Fence) -> None:
+        """Raises:
+        Conflict: another revision was made meanwhile; the next round sees it.
+        """
+        name = runtime.metadata.name
+        known = self._of(name)
+        if any(_digest(body) == engine_digest(runtime) for body in known):
+            return
+        revision = max((int(body["revision"]) for body in known), default=0) + 1
+        parent = self._objects.get(OWN["ModelRuntime"], name)
+        metadata: Object = {
+            "name": f"{name}-{revision}",
+            "labels": {**MANAGED, RUNTIME: name},
+            "annotations": {_DIGEST: engine_digest(runtime)},
+        }
+        if parent is not None:
+            metadata["ownerReferences"] = owner(parent)
+        data = runtime.spec.model_dump(mode="json", by_alias=True)
+        body = {"metadata": metadata, "revision": revision, "data": data}
+        self._objects.create(CONTROLLER_REVISION, body, fence)
+        _log.info("engine declared", runtime=name, revision=revision)
+
+    def _of(self, runtime: str) -> list[Object]:
+        found = [
+            body
+            for body in self._objects.all(CONTROLLER_REVISION)
+            if (body["metadata"].get("labels") or {}).get(RUNTIME) == runtime and _digest(body)
+        ]
+        return sorted(found, key=lambda body: int(body["revision"]))
+
+
+def engine_digest(runtime: ModelRuntime) -> str:
+    """What makes an engine another one: base model, options, image, GPUs of a replica."""
+    spec = runtime.spec.model_dump(mode="json", by_alias=True)
+    return digest_json({**spec, "placement": {"gpusPerReplica": spec["placement"]["gpusPerReplica"]}})
+
+
+def _digest(body: Object) -> str | None:
+    found = (body["metadata"].get("annotations") or {}).get(_DIGEST)
+    return str(found) if found else None
+
+
+def _name(body: Object) -> str:
+    return FIRST if int(body["revision"]) == 1 else f"e{int(body['revision'])}"

@@ -1,0 +1,108 @@
+"""Another engine under the same version is judged like another version: on a cluster, which has room for both."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.controller.kube_world import KubeWorld
+from tests.integration.controller.world import NAME, RUNTIME, World
+from tests.kube_api import KubeApi
+from tidegate.domain.resources import ModelRuntime
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def world(kube_api: KubeApi, tmp_path: Path) -> World:
+    made = KubeWorld(tmp_path, kube_api, KubeWorld.new_namespace(kube_api))
+    made.set_up()
+    made.until("Succeeded")
+    for _ in range(3):
+        made.tick()
+    return made
+
+
+def runtime(**spec: Any) -> ModelRuntime:
+    manifest = RUNTIME.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return ModelRuntime.model_validate({**manifest, "spec": manifest["spec"] | spec})
+
+
+def engines(world: World) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = json.loads((world.home / "engines.json").read_text())
+    return found
+
+
+def arms(world: World) -> list[tuple[str, str, float]]:
+    world.look()
+    table = world.parts.routing.get(NAME)
+    assert table is not None
+    return [(arm.version, arm.adapter, arm.weight) for arm in table.arms]
+
+
+def test_a_new_image_is_rolled_out_beside_the_old_one_and_takes_over(world: World) -> None:
+    world.apply(runtime(image="registry.example/engine:2"))
+    state = world.until("Shadow")
+    assert state.attempt is not None
+    assert (state.stable, state.attempt.candidate) == ("1", "1+e2")
+    assert engines(world) == {"local": ["banking-intent/1"], "local-e2": ["banking-intent/1"]}
+    assert arms(world) == [("1", "banking-intent/1", 100.0), ("1+e2", "banking-intent/1", 0.0)]
+    world.until("Succeeded", outcomes="+=+=+")
+    for _ in range(6):
+        world.tick()
+    assert world.status["stable"] == "1+e2"
+    assert arms(world) == [("1+e2", "banking-intent/1", 100.0)]
+    assert engines(world) == {"local-e2": ["banking-intent/1"]}  # no second set of GPUs stays behind
+    champion = world.registry.by_alias("banking-intent", "champion")
+    assert champion is not None
+    assert champion.version == "1"
+
+
+def test_an_engine_that_is_worse_is_rolled_back_and_goes(world: World) -> None:
+    world.apply(runtime(image="registry.example/engine:2"))
+    world.until("Shadow")
+    world.until("RolledBack", outcomes="-=-=-")
+    for _ in range(6):
+        world.tick()
+    assert arms(world) == [("1", "banking-intent/1", 100.0)]
+    assert engines(world).get("local") == ["banking-intent/1"]
+    assert world.status["reason"] == "RejectedVersion"
+
+
+def test_a_manifest_that_says_again_what_it_said_is_the_old_engine_again(world: World) -> None:
+    world.apply(runtime(image="registry.example/engine:2"))
+    world.until("Shadow")
+    world.apply(RUNTIME)
+    world.until("RolledBack")
+    for _ in range(4):
+        world.tick()
+    assert world.status["stable"] == "1"
+    assert world.status["reason"] != "RejectedVersion"
+    assert engines(world) == {"local": ["banking-intent/1"]}
+
+
+def test_more_replicas_are_no_other_engine(world: World) -> None:
+    world.apply(runtime(placement={"minReplicas": 2, "maxReplicas": 4}))
+    for _ in range(4):
+        world.tick()
+    assert world.status["phase"] == "Succeeded"
+    assert list(engines(world)) == ["local"]
+
+
+def test_a_promotion_to_another_engine_can_be_taken_back(world: World) -> None:
+    world.apply(runtime(image="registry.example/engine:2"))
+    world.until("Shadow")
+    world.until("Succeeded", outcomes="+=+=+")
+    for _ in range(6):
+        world.tick()
+    assert list(engines(world)) == ["local-e2"]
+    world.ask("abort", "ada", "answers in French")
+    world.tick()
+    world.until("RolledBack")
+    for _ in range(4):
+        world.tick()
+    assert arms(world) == [("1", "banking-intent/1", 100.0)]
+    assert "banking-intent/1" in engines(world)["local"]
