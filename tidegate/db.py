@@ -162,10 +162,19 @@ def _parse(text: str) -> sa.URL:
     )
 
 
+_POSTGRESQL = {
+    # A server that hangs must not hold a controller for longer than its lease lasts.
+    "connect_timeout": 3,
+    "tcp_user_timeout": 5000,  # ms
+    "keepalives_idle": 10,
+    "options": "-c statement_timeout=15000 -c lock_timeout=10000",  # ms
+}
+
+
 def _engine(url: sa.URL) -> sa.Engine:
     if url.get_backend_name() != "sqlite":
         try:
-            return sa.create_engine(url, pool_pre_ping=True)
+            return sa.create_engine(url, pool_pre_ping=True, connect_args=_POSTGRESQL)
         except ImportError:
             raise Unavailable(
                 "PostgreSQL is configured, but its driver psycopg is not installed",
