@@ -8,7 +8,8 @@ groups=("tests/unit -m not\ integration" "tests/unit -m integration")
 for area in tests/integration/*/; do
   compgen -G "${area}test_*.py" > /dev/null && groups+=("$area")
 done
-if [ "${TIDEGATE_LOOP:-1}" = "1" ]; then groups+=("tests/e2e"); else echo "left out: the whole loop (TIDEGATE_LOOP)"; fi
+groups+=("tests/e2e/operator")
+if [ "${TIDEGATE_LOOP:-1}" = "1" ]; then groups+=("tests/e2e/test_loop.py"); else echo "left out: the whole loop (TIDEGATE_LOOP)"; fi
 
 $python -m coverage erase
 failed=()

@@ -51,6 +51,7 @@ class Database:
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
+        self._silent: tuple[float, Unavailable] | None = None
 
     @classmethod
     def open(cls, url: str, *, migrate: bool = True) -> Database:
@@ -93,7 +94,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A connection for reading one consistent state (SQLite) or committed rows (PostgreSQL)."""
-        with _translated(self.where), self._engine.connect() as conn:
+        with self._answering(), _translated(self.where), self._engine.connect() as conn:
             yield conn
 
     @contextmanager
@@ -106,13 +107,24 @@ class Database:
         if conn is not None:
             yield conn
             return
-        with _translated(self.where):
+        with self._answering(), _translated(self.where):
             outer = self._begin()
             try:
                 yield outer
                 outer.commit()
             finally:
                 outer.close()
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """After a server gave no answer it is not asked for a second: callers in a loop must not each wait for it."""
+        if self._silent is not None and time.monotonic() < self._silent[0]:
+            raise Unavailable(self._silent[1].problem, next_step=self._silent[1].next_step)
+        try:
+            yield
+        except _SilentError as error:
+            self._silent = (time.monotonic() + _SILENT_SECONDS, error)
+            raise
 
     def close(self) -> None:
         """Closes the pooled connections."""
@@ -214,6 +226,24 @@ def _translated(where: str) -> Iterator[None]:
         raise known from error
 
 
+class _SilentError(Unavailable):
+    """The server is not there, or does not answer in time."""
+
+
+_SILENT_SECONDS = 1.0
+_NO_ANSWER = (
+    "connection refused",
+    "connection failed",
+    "connection timeout",
+    "could not connect",
+    "closed the conn",
+    "connection has been closed",
+    "terminating connection",
+    "statement timeout",
+    "the database system is",  # starting up, shutting down, in recovery
+)
+
+
 def _known_error(message: str, where: str) -> TidegateError | None:
     text = message.lower()
     if "disk is full" in text or "no space left" in text:
@@ -229,8 +259,8 @@ def _known_error(message: str, where: str) -> TidegateError | None:
         )
     if "unable to open" in text or "readonly" in text:
         return Unavailable(f"{where} cannot be opened for writing: {message}", next_step="Check its owner and mode.")
-    if any(
-        part in text for part in ("connection refused", "connection failed", "could not connect", "closed the conn")
-    ):
-        return Unavailable(f"the database at {where} does not answer", next_step="Check that it runs and is reachable.")
+    if any(part in text for part in _NO_ANSWER):
+        return _SilentError(
+            f"the database at {where} does not answer", next_step="Check that it runs and is reachable."
+        )
     return None

@@ -29,8 +29,15 @@ class KubeWorld(World):
     """`look` does what kopf's watches do in the operator's process."""
 
     def __init__(
-        self, home: Path, api: KubeApi, namespace: str, clock: Clock | None = None, lease_ttl: float = 1.0
+        self,
+        home: Path,
+        api: KubeApi,
+        namespace: str,
+        clock: Clock | None = None,
+        lease_ttl: float = 1.0,
+        database_url: str = "",
     ) -> None:
+        self.database_url = database_url or f"sqlite:///{home / 'tidegate.db'}"
         self.api = api
         self.namespace = namespace
         self._objects: list[Objects] = []
@@ -55,7 +62,7 @@ class KubeWorld(World):
         settings = Settings(
             home=self.home,
             intervals=Intervals(lease_ttl=self.lease_ttl, ack_fresh=10.0),
-            database_url=f"sqlite:///{self.home / 'tidegate.db'}",
+            database_url=self.database_url,
         )
         key = settings.attestation_key_path
         if not key.exists():
@@ -75,7 +82,7 @@ class KubeWorld(World):
         return Client.from_kubeconfig(self.api.kubeconfig("admin", self.namespace), self.namespace)
 
     def again(self) -> World:
-        return KubeWorld(self.home, self.api, self.namespace, self.clock, self.lease_ttl)
+        return KubeWorld(self.home, self.api, self.namespace, self.clock, self.lease_ttl, self.database_url)
 
     @property
     def status(self) -> dict[str, Any]:

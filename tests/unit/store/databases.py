@@ -74,9 +74,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'tidegate.db'}"
     server: str = request.getfixturevalue("postgres_url")
-    name = f"test_{os.urandom(6).hex()}"
-    _create(server, name, _TEMPLATE)
-    return f"{server}/{name}"
+    return f"{server}/{create_database(server)}"
 
 
 @pytest.fixture
@@ -89,6 +87,13 @@ def db(database_url: str) -> Iterator[Database]:
 @pytest.fixture
 def clock() -> ManualClock:
     return ManualClock()
+
+
+def create_database(server: str) -> str:
+    """A fresh database with tidegate's tables; its name."""
+    name = f"test_{os.urandom(6).hex()}"
+    _create(server, name, _TEMPLATE)
+    return name
 
 
 def _create(server: str, name: str, template: str = "template0") -> None:
