@@ -202,7 +202,9 @@ class RolloutMetric(Resource):
         default=None, description="latency: an absolute limit on the quantile, whatever the stable version does"
     )
     unit: Literal["User", "Request"] = Field(
-        default="User", description="paired: what counts once. Request is only right when no user sends two"
+        default="User",
+        description="what counts once: paired, one pair of a user in the rollout; concurrent, a user once a step. "
+        "Request is only right when no user sends two",
     )
 
     @model_validator(mode="after")

@@ -104,7 +104,8 @@ class Rollouts(RuleBasedStateMachine):
         assert after.epoch >= before.epoch
         started = after.attempt is not None and (before.attempt is None or before.attempt.id != after.attempt.id)
         if started and after.attempt is not None and after.attempt.candidate in before.rejected:
-            assert after.history[-1].reason == "Retried", "a rolled back version was retried unasked"
+            reasons = {made.reason for made in after.history if made.rollout == after.attempt.id}
+            assert "Retried" in reasons, "a rolled back version was retried unasked"
         if after.history and after.history[-1].reason == "Aborted" and after.attempt is not None:
             self.aborted[after.attempt.id] = after.attempt.candidate
 
