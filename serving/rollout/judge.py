@@ -7,7 +7,8 @@ from functools import lru_cache
 
 from serving.rollout.blocks import Block, Counts, add_up, blocks, counts_users, of_users, strata
 from serving.rollout.evidence import Evidence, PairedSeries, SeriesBuilder
-from serving.rollout.statistics import concurrent, paired, users
+from serving.rollout.statistics import concurrent, confidence, paired, users
+from serving.rollout.statistics.betting import PRIOR_SQUARE
 from serving.rollout.verdicts import (
     Judgement,
     MetricVerdict,
@@ -43,8 +44,13 @@ def judge(plan: RolloutPlan, evidence: Evidence, now: datetime | None = None, *,
                 by_step = series.by_step
             series_units.append(series.units)
             verdict = _paired(plan, metric, series, f"{rollout}/{metric.name}")
+            differences, square = series.differences, PRIOR_SQUARE
         else:
             verdict = _concurrent(plan, metric, closed, baseline, evidence, f"{rollout}/{metric.name}")
+            tables = _tables(metric, closed, baseline, evidence) if plan.purpose == "Experiment" else []
+            differences, square = confidence.of_strata(tables), confidence.MARK_SQUARE
+        if plan.purpose == "Experiment":
+            verdict = _estimated(verdict, confidence.remembered(f"{rollout}/{metric.name}", differences, square))
         verdicts.append(verdict)
     return Judgement(
         verdicts=tuple(verdicts),
@@ -57,6 +63,26 @@ def judge(plan: RolloutPlan, evidence: Evidence, now: datetime | None = None, *,
 @lru_cache(maxsize=256)
 def _builder(rollout: str, metric: str, per_user: bool) -> SeriesBuilder:
     return SeriesBuilder(metric, per_user=per_user)
+
+
+# --- experiments -----------------------------------------------------------------------------------------------------
+
+
+def _estimated(verdict: MetricVerdict, interval: confidence.Interval) -> MetricVerdict:
+    numbers = {
+        "difference_low_points": round(100 * interval.low, 4),
+        "difference_high_points": round(100 * interval.high, 4),
+    }
+    return verdict.model_copy(update={"numbers": verdict.numbers | numbers})
+
+
+def _tables(metric: RolloutMetric, closed: list[Block], baseline: Counts, evidence: Evidence) -> list[concurrent.Table]:
+    """What an experiment estimates: failed first requests, or answers slower than the stable version's quantile."""
+    compared = strata(closed, users=metric.unit == "User" and counts_users(closed))
+    latency = concurrent.parse_latency(metric.name)
+    if latency is None:
+        return concurrent.error_tables(compared)
+    return concurrent.slow_tables(compared, latency, 0.0, evidence.bounds, baseline)
 
 
 # --- paired ----------------------------------------------------------------------------------------------------------

@@ -94,7 +94,7 @@ def preflight(plan: RolloutPlan, candidate: Candidate, around: Situation) -> Pre
 
 def forecast_plan(plan: RolloutPlan, candidate: ModelVersion, around: Situation) -> Forecast:
     """Pairs until the plan decides: if the candidate is what its offline comparison says, and if it is equal."""
-    gates = [metric for metric in plan.metrics if metric.mode == "NonInferiority"]
+    gates = [m for m in plan.metrics if m.mode == "NonInferiority" and plan.purpose == "Promotion"]
     power = POWER ** (1 / max(1, len(gates)))  # all gates must pass
     likely = [prospect(candidate, around.stable, metric) for metric in gates]
     expected = [_pairs_to_decide(plan, m, found, power) for m, found in zip(gates, likely, strict=True)]

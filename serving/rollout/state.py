@@ -70,6 +70,7 @@ class Attempt(Contract):
     baking_since: UtcTime | None = None
     approved_step: int = Field(default=-1, description="highest step that a person has approved")
     passed: str | None = Field(default=None, description="the recorded pass, or who promoted by hand")
+    concluded: str | None = Field(default=None, description="an experiment's recorded estimates, once it has ended")
     judgement: Judgement | None = None
 
     @property

@@ -219,6 +219,11 @@ class RolloutMetric(Resource):
 
 
 class RolloutPlan(Resource):
+    purpose: Literal["Promotion", "Experiment"] = Field(
+        default="Promotion",
+        description="Experiment: the steps with the same protection from harm, then everybody back on the stable "
+        "version and an estimate of every metric's difference on record; nothing is promoted",
+    )
     steps: tuple[RolloutStep, ...] = Field(min_length=1, description="in order")
     bake_seconds: NonNegativeInt = Field(
         default=0, description="all users on the new version, the old one kept loaded, harm still rolls back"

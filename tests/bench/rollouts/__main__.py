@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.bench.rollouts import detection, pictures, promotion, side_by_side, whole
+from tests.bench.rollouts import detection, estimates, pictures, promotion, side_by_side, whole
 
 DOCS = Path(__file__).parents[3] / "docs"
 _REPORT, _GUIDE = "benchmarks/rollouts.md", "judgement.md"
@@ -42,11 +42,11 @@ class Book:
         if not self._write:
             return
         path = self._docs / page
-        place = re.compile(rf"(<!-- figures: {re.escape(name)} -->\n).*?(\n<!-- end -->)", re.DOTALL)
+        place = re.compile(rf"(<!-- figures: {re.escape(name)} -->\n)(?:.*?\n)?(<!-- end -->)", re.DOTALL)
         before = path.read_text()
         if not place.search(before):
             raise ValueError(f"{path.name} has no place for the figures {name!r}")
-        path.write_text(place.sub(lambda found: f"{found[1]}{text}{found[2]}", before))
+        path.write_text(place.sub(lambda found: f"{found[1]}{text}\n{found[2]}", before))
 
     @property
     def seconds(self) -> float:
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--write", action="store_true", help="put figures and pictures into the docs")
     options = parser.parse_args(arguments)
-    seeds = np.random.SeedSequence(options.seed).spawn(7)
+    seeds = np.random.SeedSequence(options.seed).spawn(8)
     random = [np.random.default_rng(seed) for seed in seeds]
     book = Book(DOCS, write=options.write)
     images = DOCS / "images" if options.write else None
@@ -72,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     book.figures(_REPORT, "harm", detection.harm_table(random[2], options.rows))
     gate = [*promotion.promotion_table(random[3], options.rows), "", promotion.harm_forecast(random[3], options.rows)]
     book.figures(_REPORT, "promotion", gate)
+    book.figures(_REPORT, "estimates", estimates.estimate_table(random[7], options.rows // 4))
     compared = side_by_side.compare(random[4], options.compared)
     book.figures(_REPORT, "methods", side_by_side.comparison_table(compared))
     book.figures(_GUIDE, "peeking", pictures.peeking(random[5], min(2000, options.rows), images))

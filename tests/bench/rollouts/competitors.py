@@ -257,7 +257,7 @@ def methods(scenario: Scenario, level: Level, *, labels: bool = True) -> dict[st
         labels: whether the quality of answers is watched at all; the built-in metrics are errors and latency.
     """
     documented, tight, middle = (usual_limits(scenario, errors, labels=labels) for errors in (0.05, 0.01, 0.03))
-    longer = {0.5: 5.0, 5.0: 1.5}.get(level.rate, 1.0)
+    longer = level.longer
     return {
         "Argo Rollouts, documented": Argo(documented).judge,
         "Argo Rollouts, tuned": Argo(middle, (10, 25, 50), 600 * longer, 120 * longer, 4, 0).judge,

@@ -17,7 +17,7 @@ from serving.rollout.statistics import paired
 from serving.rollout.statistics.boundary import NEVER, Boundary, fair_coin, spend_within
 from tests.bench.rollouts.detection import ALPHA, pairs
 from tests.bench.rollouts.plans import LEVELS
-from tests.bench.rollouts.side_by_side import OURS, SCENARIOS, Cells
+from tests.bench.rollouts.side_by_side import SCENARIOS, Cells
 from tests.bench.rollouts.traffic import Floats
 
 _PAIRS = 1000
@@ -112,12 +112,14 @@ def map_of_methods(cells: Cells, folder: Path) -> None:
     inks = plt.get_cmap("tab10")
     for axes, level in zip(frames, LEVELS, strict=True):
         for i, name in enumerate(names):
+            if (equal, level.rate, name) not in cells:
+                continue
             false = cells[(equal, level.rate, name)]
             missed = [cells[(harm, level.rate, name)] for harm in harms]
             y = 100 * sum(cell.promoted for cell in missed) / sum(cell.n for cell in missed)
-            mark = "*" if name == OURS else "o"
+            mark = "*" if name.startswith("tidegate") else "o"
             x = 100 * false.rolled_back / false.n
-            axes.scatter([x], [y], marker=mark, s=160 if name == OURS else 45, color=inks(i), label=name)
+            axes.scatter([x], [y], marker=mark, s=160 if mark == "*" else 45, color=inks(i), label=name)
         axes.set_title(f"{level.rate:g} requests/s", fontsize=9)
         axes.set_xlim(-3, 103)
         axes.set_ylim(-3, 103)

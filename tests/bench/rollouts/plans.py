@@ -15,24 +15,27 @@ class Level:
         rate: mean requests per second.
         mirror_percent: share of first turns that both versions answer: the more traffic, the smaller it can be.
         seconds: how long identical versions are watched at most; a rollout that is not decided by then counts as such.
+        longer: factor by which whoever tunes a method to this traffic makes its steps and checks longer.
     """
 
     rate: float
     mirror_percent: float
     seconds: float
+    longer: float = 1.0
 
 
-LEVELS = (Level(0.5, 100, 9000.0), Level(5.0, 50, 2400.0), Level(50.0, 10, 1200.0))
+LEVELS = (Level(0.5, 100, 9000.0, longer=5.0), Level(5.0, 50, 2400.0, longer=1.5), Level(50.0, 10, 1200.0))
 
 
-def example_plan() -> RolloutPlan:
+def example_plan(longer: float = 1.0) -> RolloutPlan:
     """The example of the issue: a paired gate, a latency with a ceiling, errors; a shadow step and two with users."""
+    seconds = round(300 * longer)
     return RolloutPlan.model_validate(
         {
             "steps": [
                 {"name": "shadow", "weight": 0, "minPairs": 200},
-                {"name": "small", "weight": 10, "minPairs": 100, "minDurationSeconds": 300},
-                {"name": "half", "weight": 50, "minPairs": 100, "minDurationSeconds": 300},
+                {"name": "small", "weight": 10, "minPairs": 100, "minDurationSeconds": seconds},
+                {"name": "half", "weight": 50, "minPairs": 100, "minDurationSeconds": seconds},
             ],
             "maxPairs": 3000,
             "metrics": [

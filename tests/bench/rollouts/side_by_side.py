@@ -12,8 +12,9 @@ from tests.bench.rollouts.ours import run
 from tests.bench.rollouts.plans import LEVELS, Level, example_plan
 from tests.bench.rollouts.statistics import percent, quantile
 from tests.bench.rollouts.traffic import Scenario, Traffic, simulate
+from tidegate.domain.resources import RolloutPlan
 
-OURS = "tidegate"
+OURS, OURS_TUNED = "tidegate, example plan", "tidegate, longer steps"
 _SECONDS = 10_800.0
 """Three hours: what the longest method, Kayenta's documented starting point, takes."""
 _EQUAL = Scenario("identical versions", 1.0, clustering=1.0, seconds=_SECONDS)
@@ -80,13 +81,17 @@ def _one(cells: Cells, scenario: Scenario, level: Level, rng: np.random.Generato
 
 
 def _all(scenario: Scenario, level: Level, rng: np.random.Generator) -> dict[str, Method]:
-    plan = example_plan()
+    def ours(plan: RolloutPlan) -> Method:
+        def judge(traffic: Traffic) -> Verdict:
+            outcome = run(plan, traffic, level.mirror_percent, rng)
+            return Verdict(outcome.harm is not None, outcome.promoted, outcome.seconds, outcome.exposed)
 
-    def ours(traffic: Traffic) -> Verdict:
-        outcome = run(plan, traffic, level.mirror_percent, rng)
-        return Verdict(outcome.harm is not None, outcome.promoted, outcome.seconds, outcome.exposed)
+        return judge
 
-    return {OURS: ours, **methods(scenario, level)}
+    found = {OURS: ours(example_plan())}
+    if level.longer > 1:
+        found[OURS_TUNED] = ours(example_plan(level.longer))
+    return {**found, **methods(scenario, level)}
 
 
 def comparison_table(cells: Cells) -> Iterator[str]:
