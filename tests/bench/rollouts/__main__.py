@@ -8,7 +8,6 @@ One process. Every figure comes from the functions that judge real rollouts.
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -42,11 +41,12 @@ class Book:
         if not self._write:
             return
         path = self._docs / page
-        place = re.compile(rf"(<!-- figures: {re.escape(name)} -->\n)(?:.*?\n)?(<!-- end -->)", re.DOTALL)
-        before = path.read_text()
-        if not place.search(before):
+        page_text = path.read_text()
+        head, found, rest = page_text.partition(f"<!-- figures: {name} -->\n")
+        if not found:
             raise ValueError(f"{path.name} has no place for the figures {name!r}")
-        path.write_text(place.sub(lambda found: f"{found[1]}{text}\n{found[2]}", before))
+        _, end, tail = rest.partition("<!-- end -->")
+        path.write_text(f"{head}{found}{text}\n{end}{tail}")
 
     @property
     def seconds(self) -> float:
