@@ -18,7 +18,7 @@ from serving.rollout.statistics.boundary import NEVER, Boundary, fair_coin, spen
 from tests.bench.rollouts.detection import ALPHA, pairs
 from tests.bench.rollouts.plans import LEVELS
 from tests.bench.rollouts.side_by_side import SCENARIOS, Cells
-from tests.bench.rollouts.traffic import Floats
+from tests.bench.rollouts.traffic import Floats, Ints
 
 _PAIRS = 1000
 _INK = {"5%": "#c2571a", "1%": "#d9a441", "ours": "#1b6ca8"}
@@ -77,31 +77,40 @@ def boundary(rng: np.random.Generator, folder: Path) -> None:
     """A rollout of an equal version and one of a version that is 10 points worse, with the line that they may cross."""
     figure, axes = plt.subplots(figsize=(6.4, 3.4))
     horizon = 300
-    for difference, name, ink in ((0.0, "an equal version", "#1b6ca8"), (-0.10, "10 points worse", "#c2571a")):
+    for difference, name, ink in (
+        (0.0, "an equal version", "#1b6ca8"),
+        (-0.10, "a version 10 points worse", "#c2571a"),
+    ):
         row = pairs(rng, horizon, difference, 0.16)
         at = np.flatnonzero(row)
-        line = Boundary(ALPHA, spend_within(horizon))
-        needed = [line.step(*fair_coin((int(position) + 1,))) for position in at]
         losses = np.cumsum(row[at] < 0)
         excess = 2 * losses - np.arange(1, len(at) + 1)
-        limit = [2 * n - i - 1 if n != NEVER else math.nan for i, n in enumerate(needed)]
-        crossed = np.flatnonzero([loss >= n for loss, n in zip(losses, needed, strict=True)])
+        needed = _losses_needed(at, horizon)
+        crossed = np.flatnonzero(losses >= needed)
         end = int(crossed[0]) + 1 if len(crossed) else len(at)
         axes.step(at[:end] + 1, excess[:end], where="post", color=ink, linewidth=2, label=name)
-        axes.step(at + 1, limit, where="post", color=ink, linewidth=1, linestyle=":", label=f"the line for {name}")
+        if difference == 0.0:
+            limit = 2 * needed - np.arange(1, len(at) + 1)
+            known = np.isfinite(limit)
+            axes.plot(at[known] + 1, limit[known], color="#555555", linewidth=1, label="beyond chance: rolled back")
         if len(crossed):
-            axes.annotate(
-                f"rolled back at pair {at[end - 1] + 1}",
-                (at[end - 1] + 1, excess[end - 1]),
-                (150, 3),
-                color=ink,
-                arrowprops={"arrowstyle": "-", "color": ink},
-                fontsize=8,
-            )
+            where = (at[end - 1] + 1, excess[end - 1])
+            axes.plot(*where, marker="o", color=ink)
+            axes.annotate(f"  pair {where[0]}", where, color=ink, fontsize=8)
     axes.set_xlabel("pairs seen")
     axes.set_ylabel("losses minus wins")
-    axes.legend(frameon=False, fontsize=8, loc="lower left")
+    axes.set_ylim(None, 32)
+    axes.legend(frameon=False, fontsize=8, loc="upper left")
     _save(figure, folder / "judgement-boundary.png")
+
+
+def _losses_needed(at: Ints, horizon: int) -> Floats:
+    """`(discordant,)` losses that roll back; where the budget pays for no new outcome, those at which it next does."""
+    line = Boundary(ALPHA, spend_within(horizon))
+    steps = [line.step(*fair_coin((int(position) + 1,))) for position in at]
+    needed = np.array([math.inf if step == NEVER else float(step) for step in steps])
+    following: Floats = np.minimum.accumulate(needed[::-1])[::-1]
+    return following
 
 
 def map_of_methods(cells: Cells, folder: Path) -> None:
