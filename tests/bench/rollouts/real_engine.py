@@ -27,7 +27,7 @@ import numpy as np
 
 from components.datasets import generator as messages
 from components.datasets.intents import BASE_INTENTS
-from serving.engines.generator import AdapterGenerator
+from serving.engines.generator import AdapterGenerator, Dtype
 from serving.engines.requests import GenerationRequest
 from serving.rollout.evidence import PairedSeries
 from serving.rollout.statistics import paired
@@ -134,10 +134,10 @@ def resample(difference: Floats, rollouts: int, rng: np.random.Generator) -> tup
     return harmed, passed, planned
 
 
-def loaded(version: Path | None, folder: Path) -> tuple[AdapterGenerator, PromptTemplate | None]:
+def loaded(version: Path | None, folder: Path, dtype: Dtype) -> tuple[AdapterGenerator, PromptTemplate | None]:
     """The engine with the same adapter under two names, and the version's prompt."""
     base = resolve_base_model("builtin:smollm2-135m-instruct", load_settings().cache)
-    engine = AdapterGenerator(base.folder, max_adapters=2, max_adapter_rank=32)
+    engine = AdapterGenerator(base.folder, dtype=dtype, max_adapters=2, max_adapter_rank=32)
     template = None
     adapter = write_adapter(folder / "adapter", seed=1, spread=0.005) if version is None else version / "adapter"
     if version is not None:
@@ -153,11 +153,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", type=Path, help="folder with adapter/ and tidegate/version.json of a version")
     parser.add_argument("--pairs", type=int, default=4000, help="pairs that the engine really answers")
     parser.add_argument("--rollouts", type=int, default=200, help="rollouts resampled from them")
+    parser.add_argument("--dtype", choices=["auto", "bfloat16", "float32"], default="auto", help="as the engine's")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
     rng = np.random.default_rng(options.seed)
     with tempfile.TemporaryDirectory() as folder:
-        engine, template = loaded(options.version, Path(folder))
+        engine, template = loaded(options.version, Path(folder), options.dtype)
         asked = turns(options.pairs, template, options.seed)
         started = time.monotonic()
         pairs = answer_pairs(engine, asked, rng)
@@ -168,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     losses = int(np.count_nonzero(difference < 0))
     chance = math.erfc(abs(2 * losses - discordant) / math.sqrt(2 * max(1, discordant)))
     lines = [
-        "| identical versions through the engine | |",
+        f"| identical versions through the engine, {options.dtype} | |",
         "|---|---|",
         f"| pairs answered in mixed batches | {n}, {2 * n / seconds:.1f} answers/s |",
         f"| texts that differ | {share(texts, n)} |",

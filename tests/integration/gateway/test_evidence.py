@@ -87,6 +87,14 @@ def test_an_engine_that_fails_both_arms_makes_no_pair_and_one_error_of_the_users
     platform.wait(lambda: _errors(platform) == {"candidate": 1})
 
 
+def test_a_pair_compares_first_attempts_since_the_mirrored_arm_has_no_other(platform: Platform) -> None:
+    platform.route(candidate_weight=0.0, mirror=100.0)
+    platform.engine.fail_first = 1
+    assert platform.ask(user="glitch").status_code == 200
+    platform.wait(lambda: len(_pairs(platform)) == 1)
+    assert (_pairs(platform)[0].stable.outcome, _pairs(platform)[0].candidate.outcome) == ("error", "ok")
+
+
 def test_a_hanging_mirror_is_a_timeout_and_delays_nobody(fresh: Callable[..., Platform]) -> None:
     platform = fresh(TIDEGATE_LIMITS__TIMEOUT_SECONDS="4")
     platform.start()
