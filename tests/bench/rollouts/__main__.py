@@ -72,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     book.figures(_REPORT, "harm", detection.harm_table(random[2], options.rows))
     gate = [*promotion.promotion_table(random[3], options.rows), "", promotion.harm_forecast(random[3], options.rows)]
     book.figures(_REPORT, "promotion", gate)
+    book.figures(_GUIDE, "pairs", promotion.pairs_table())
     book.figures(_REPORT, "estimates", estimates.estimate_table(random[7], options.rows // 4))
     compared = side_by_side.compare(random[4], options.compared)
     book.figures(_REPORT, "methods", side_by_side.comparison_table(compared))
@@ -80,7 +81,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         pictures.boundary(random[6], images)
         pictures.map_of_methods(compared, images)
     size = f"{options.rollouts} whole rollouts, {options.rows} simulations a row, {options.compared} a method and level"
-    book.figures(_REPORT, "run", [f"Size: {size}; seed {options.seed}; {book.seconds:.0f} s."])
+    book.figures(
+        _REPORT,
+        "run",
+        [f"Size: {size}; seed {options.seed}; {book.seconds:.0f} s, {time.process_time():.0f} s of them at work."],
+    )
     return 0
 
 

@@ -51,6 +51,17 @@ def promotion_table(rng: np.random.Generator, n: int) -> Iterator[str]:
         )
 
 
+def pairs_table() -> Iterator[str]:
+    """What the preflight would say of an equal version, by margin and share of discordant pairs."""
+    shares = (0.04, 0.10, 0.16, 0.30)
+    yield "| margin (points) | " + " | ".join(f"{100 * share:g}% discordant" for share in shares) + " |"
+    yield "|---" * (len(shares) + 1) + "|"
+    for margin in (0.02, 0.03, 0.05, 0.10):
+        needed = [pairs_to_promote(Prospect(0.0, p), margin, PROMOTION_ALPHA, POWER, _MOST_PAIRS) for p in shares]
+        cells = " | ".join(f"more than {_MOST_PAIRS}" if n is None else str(n) for n in needed)
+        yield f"| {100 * margin:g} | {cells} |"
+
+
 def harm_forecast(rng: np.random.Generator, n: int) -> str:
     forecast = pairs_to_find_harm(Prospect(-0.10, 0.16), ALPHA, POWER, HORIZON)
     needed = quantile([harm(pairs(rng, HORIZON, -0.10, 0.16), ALPHA, HORIZON) for _ in range(n)], POWER)
