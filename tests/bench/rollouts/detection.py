@@ -12,8 +12,8 @@ from serving.rollout.blocks import Block, Counts
 from serving.rollout.evidence import PairedSeries
 from serving.rollout.statistics import concurrent, paired, users
 from serving.rollout.statistics.concurrent import LatencyMetric, Table
-from tests.bench.rollouts.ours import START
 from tests.bench.rollouts.statistics import count, quantile, share
+from tests.bench.rollouts.tally import START
 from tests.bench.rollouts.traffic import Floats
 from tidegate.domain.evidence import BOUNDS
 

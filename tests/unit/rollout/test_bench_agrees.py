@@ -10,8 +10,9 @@ import pytest
 
 from serving.rollout.evidence import Evidence
 from serving.rollout.judge import judge
-from tests.bench.rollouts.ours import BLOCK_SECONDS, START, Pairs, Schedule, Tally, harms, pairs_of, schedule
+from tests.bench.rollouts.ours import Pairs, harms, pairs_of, schedule
 from tests.bench.rollouts.plans import example_plan
+from tests.bench.rollouts.tally import BLOCK_SECONDS, START, Schedule, Tally
 from tests.bench.rollouts.traffic import Ints, Scenario, simulate
 from tidegate.domain.evidence import BOUNDS, BUCKETS, ArmWindow, PairEvent, UserCounts
 from tidegate.domain.routing import Role
