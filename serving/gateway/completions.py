@@ -90,6 +90,7 @@ class Completions:
             table=table,
             arm=table.choose(user),
             pseudonym=self._parts.pseudonyms.of(user),
+            place=table.place(user),
             customer=customer,
             features=await self._parts.features.get(customer, table),
         )

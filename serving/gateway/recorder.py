@@ -74,18 +74,33 @@ class Recorder:
         self._log.offer(_row(turn, ending, seconds, mirrored=mirrored))
 
     def _count(self, turn: Turn, ending: Ending) -> None:
+        """The arms' evidence: only what the user's own arm did at its first attempt.
+
+        What the stable arm then answers in the candidate's place is no request of a stable user: counted there, the
+        candidate's failures would make the stable arm's error rate look lower than it is.
+        """
         dispatched = ending.dispatched
         labels = turn.table.deployment
         for item in dispatched.failed:
-            self._counter.failed(turn.table, item.arm)
+            if item.arm.role == turn.arm.role:
+                self._counter.failed(turn.table, item.arm, turn.pseudonym, turn.place)
             self._metrics.arm_failures.labels(labels, item.arm.version, item.arm.role, item.failure.kind).inc()
         if not dispatched.clean:
             return
-        if ending.outcome == "ok":
-            self._counter.answered(turn.table, dispatched.arm, latency=ending.arm_seconds, ttft=ending.arm_ttft)
+        own = dispatched.arm.role == turn.arm.role
+        if ending.outcome == "ok" and own:
+            self._counter.answered(
+                turn.table,
+                dispatched.arm,
+                turn.pseudonym,
+                turn.place,
+                latency=ending.arm_seconds,
+                ttft=ending.arm_ttft,
+            )
         elif ending.outcome in ("error", "timeout", "invalid"):
             # The answer broke off after it had begun: no other attempt could hide it.
-            self._counter.failed(turn.table, dispatched.arm)
+            if own:
+                self._counter.failed(turn.table, dispatched.arm, turn.pseudonym, turn.place)
             self._metrics.arm_failures.labels(labels, dispatched.arm.version, dispatched.arm.role, "interrupted").inc()
 
     def _measure(self, turn: Turn, ending: Ending, seconds: float) -> None:
@@ -108,7 +123,8 @@ class Recorder:
         answers: dict[str, ArmAnswer] = {
             item.arm.role: failed_answer(item.arm, item.failure, item.seconds) for item in ending.dispatched.failed
         }
-        answers[shown.role] = _shown(shown, ending)
+        # The mirrored arm is asked once, so the shown arm's first attempt is what compares with it, not its retries.
+        answers.setdefault(shown.role, _shown(shown, ending))
         self._mirroring.submit(turn, shown, answers)
 
 

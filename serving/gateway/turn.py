@@ -18,6 +18,7 @@ class Turn:
         started: monotonic seconds at arrival; `deadline`: event loop time by which it must be answered (s).
         arm: the arm that the user's key chose.
         pseudonym: salted digest of the user key, as evidence and logs carry it.
+        place: of the user's key in the order in which users move to the candidate, in [0, 100).
         customer: entity of the feature store.
         features: values by Feast reference, for all arms.
     """
@@ -30,5 +31,6 @@ class Turn:
     table: RoutingTable
     arm: Arm
     pseudonym: str
+    place: float
     customer: str
     features: ByReference

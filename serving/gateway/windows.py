@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from serving.gateway.histogram import Histogram
+from serving.gateway.users_once import UsersOnce
 from tidegate.clock import Clock
-from tidegate.domain.evidence import ArmWindow
+from tidegate.domain.evidence import ArmWindow, UserCounts
 from tidegate.domain.routing import Arm, Role, RoutingTable
 
 BLOCK_SECONDS = 5
@@ -31,6 +32,11 @@ class _Counts:
     changed: bool = True
     latency: Histogram = field(default_factory=Histogram)
     ttft: Histogram = field(default_factory=Histogram)
+    users: int = 0
+    user_errors: int = 0
+    users_failed: int = 0
+    user_latency: Histogram = field(default_factory=Histogram)
+    user_ttft: Histogram = field(default_factory=Histogram)
 
 
 class ArmCounter:
@@ -44,20 +50,39 @@ class ArmCounter:
         self._gateway = gateway
         self._clock = clock
         self._counts: dict[_Key, _Counts] = {}
+        self._users: dict[str, UsersOnce] = {}
 
-    def answered(self, table: RoutingTable, arm: Arm, *, latency: float, ttft: float | None) -> None:
-        """A good answer at the arm's first attempt, with its times in seconds."""
+    def answered(
+        self, table: RoutingTable, arm: Arm, user: str, place: float, *, latency: float, ttft: float | None
+    ) -> None:
+        """A good answer at the first attempt of the user's arm, with its times in seconds.
+
+        Args:
+            user: pseudonym.
+            place: percent of users before this one when the candidate's weight grows: `RoutingTable.place`.
+        """
         counts = self._of(table, arm)
+        users = self._users_of(table)
         counts.requests += 1
         counts.latency.observe(latency)
         if ttft is not None:
             counts.ttft.observe(ttft)
+        counts.users += users.first(table, user, place)
+        if users.first_answer(table, user, place):
+            counts.user_latency.observe(latency)
+            if ttft is not None:
+                counts.user_ttft.observe(ttft)
 
-    def failed(self, table: RoutingTable, arm: Arm) -> None:
-        """The arm's first attempt failed, whether or not another attempt then answered the user."""
+    def failed(self, table: RoutingTable, arm: Arm, user: str, place: float) -> None:
+        """The first attempt of the user's arm failed, whether or not another attempt then answered the user."""
         counts = self._of(table, arm)
+        users = self._users_of(table)
         counts.requests += 1
         counts.errors += 1
+        if users.first(table, user, place):
+            counts.users += 1
+            counts.user_errors += 1
+        counts.users_failed += users.first_failure(table, user, place)
 
     def changed(self) -> list[ArmWindow]:
         """The blocks that changed since the last call. Blocks that are over are forgotten then."""
@@ -80,6 +105,15 @@ class ArmCounter:
                 errors=counts.errors,
                 latency_counts=tuple(counts.latency.counts),
                 ttft_counts=tuple(counts.ttft.counts),
+                users=UserCounts(
+                    seen=counts.users,
+                    errors=counts.user_errors,
+                    failed=counts.users_failed,
+                    latency_counts=tuple(counts.user_latency.counts),
+                    ttft_counts=tuple(counts.user_ttft.counts),
+                )
+                if key.rollout is not None
+                else None,
             )
             for key, counts in changed.items()
         ]
@@ -97,6 +131,9 @@ class ArmCounter:
         counts = self._counts.setdefault(key, _Counts())
         counts.changed = True
         return counts
+
+    def _users_of(self, table: RoutingTable) -> UsersOnce:
+        return self._users.setdefault(table.deployment, UsersOnce())
 
 
 def block_start(moment: datetime) -> datetime:

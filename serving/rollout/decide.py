@@ -22,6 +22,7 @@ from serving.rollout.preflight import PreflightResult, preflight
 from serving.rollout.state import MOVING, Attempt, Phase, RolloutState, Transition
 from serving.rollout.verdicts import Judgement
 from tidegate.domain.base import Contract
+from tidegate.domain.resources import RolloutPlan
 
 STALE_SECONDS = 120.0
 """Evidence older than this does not let a rollout advance: traffic or scoring has stopped."""
@@ -73,6 +74,9 @@ def _idle(draft: Draft, seen: Observation) -> None:
         again = f"`tidegate rollout resume {state.deployment}` tries it again"
         draft.say("RejectedVersion", f"Version {version} is nominated, but it was rolled back: {why} {again}.")
         return
+    attempt = state.attempt
+    if attempt is not None and attempt.candidate == version and attempt.concluded and _experiment(seen.plan):
+        return  # it was tried; another purpose of the plan, another version or a `resume` starts the next rollout
     message = f"Version {version} is nominated; checking whether it can roll out."
     draft.start(version, seen.plan, "Nominated", message, requested_by=seen.requested_by)
 
@@ -241,6 +245,13 @@ def _fresh(draft: Draft, seen: Observation) -> bool:
 def _conclude(draft: Draft, judgement: Judgement) -> None:
     """After the last step: promote with every gate passed, or wait, or give up by the declared maximum."""
     attempt = draft.attempt
+    if _experiment(attempt.plan):
+        estimates = "; ".join(verdict.estimate for verdict in judgement.verdicts)
+        draft.change(attempt=attempt.model_copy(update={"concluded": f"{estimates} ({judgement.watermark})"}))
+        message = f"The experiment with version {attempt.candidate} has seen its planned evidence: {estimates}."
+        back = f"All users are back on version {draft.state.stable}."
+        draft.roll_back("ExperimentConcluded", f"{message} {back}", reject=False)
+        return
     if judgement.all_pass:
         passed = "; ".join(verdict.reason for verdict in judgement.verdicts)
         draft.change(attempt=attempt.model_copy(update={"passed": f"{passed} ({judgement.watermark})"}))
@@ -254,6 +265,10 @@ def _conclude(draft: Draft, judgement: Judgement) -> None:
         )
         return
     draft.say("GatesUndecided", f"All steps are done, but not every gate has passed: {missing}.")
+
+
+def _experiment(plan: RolloutPlan) -> bool:
+    return plan.purpose == "Experiment"
 
 
 def _inconclusive(draft: Draft, reason: str, message: str) -> None:

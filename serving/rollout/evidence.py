@@ -1,19 +1,16 @@
-"""Evidence of one rollout as the judgement reads it: paired differences by user, and blocks of concurrent counts."""
+"""Evidence of one rollout as the judgement reads it: pairs of scores, and the paired differences made of them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tidegate.domain.evidence import ArmWindow, PairEvent
-
-SETTLE_SECONDS = 8.0
-"""How long after its start a block is left open: gateways count in blocks of five seconds and flush soon after."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,61 +144,3 @@ class SeriesBuilder:
 
 def _finite(score: float | None) -> float | None:
     return score if score is not None and math.isfinite(score) and 0.0 <= score <= 1.0 else None
-
-
-# --- concurrent ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """One arm's requests in one block, over all gateways."""
-
-    requests: int
-    errors: int
-    latency: tuple[int, ...]
-    ttft: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Both arms in one step and time block: only what is compared within it is comparable."""
-
-    step: str
-    start: datetime
-    stable: Counts
-    candidate: Counts
-
-
-def blocks(windows: Sequence[ArmWindow], now: datetime | None = None) -> list[Block]:
-    """Closed blocks in order of time: at `now` those that gateways no longer add to, for None all."""
-    if not windows:
-        return []
-    newest = max(window.block_start for window in windows)
-    open_from = newest if now is None else now - timedelta(seconds=SETTLE_SECONDS)
-    grouped: dict[tuple[datetime, str], dict[str, list[ArmWindow]]] = {}
-    for window in windows:
-        if window.block_start <= open_from:
-            arms = grouped.setdefault((window.block_start, window.step or ""), {"stable": [], "candidate": []})
-            arms[window.role].append(window)
-    return [
-        Block(step=step, start=start, stable=add_up(arms["stable"]), candidate=add_up(arms["candidate"]))
-        for (start, step), arms in sorted(grouped.items())
-    ]
-
-
-def add_up(windows: Sequence[ArmWindow]) -> Counts:
-    """The sum of windows, which may come from several gateways."""
-    if len(windows) == 1:  # most blocks: copying would cost more than everything else in a judgement
-        only = windows[0]
-        return Counts(only.requests, min(only.errors, only.requests), only.latency_counts, only.ttft_counts)
-    return Counts(
-        requests=sum(window.requests for window in windows),
-        errors=sum(min(window.errors, window.requests) for window in windows),
-        latency=_columns([window.latency_counts for window in windows]),
-        ttft=_columns([window.ttft_counts for window in windows]),
-    )
-
-
-def _columns(rows: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-    width = max((len(row) for row in rows), default=0)
-    return tuple(sum(row[i] for row in rows if i < len(row)) for i in range(width))

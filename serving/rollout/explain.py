@@ -17,6 +17,8 @@ def explain(state: RolloutState) -> str:
     if attempt is not None and state.phase in ACTIVE | {"Baking"}:
         step = f", step {attempt.current.name}" if attempt.current is not None else ""
         said.append(f"version {attempt.candidate} is in phase {state.phase}{step} with {state.weight:g}% of users")
+    elif attempt is not None and attempt.concluded is not None:
+        said.append(f"the last rollout was an experiment with version {attempt.candidate}, and has ended")
     elif attempt is not None:
         said.append(f"the last rollout, of version {attempt.candidate}, is {_WORDS.get(state.phase, state.phase)}")
     text = "; ".join(said) + f". {state.message}"

@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from functools import lru_cache
 
-from serving.rollout.evidence import Block, Counts, Evidence, PairedSeries, SeriesBuilder, add_up, blocks
-from serving.rollout.statistics import concurrent, paired
+from serving.rollout.blocks import Block, Counts, add_up, blocks, counts_users, of_users, strata
+from serving.rollout.evidence import Evidence, PairedSeries, SeriesBuilder
+from serving.rollout.statistics import concurrent, confidence, paired, users
+from serving.rollout.statistics.betting import PRIOR_SQUARE
 from serving.rollout.verdicts import (
     Judgement,
     MetricVerdict,
@@ -42,8 +44,13 @@ def judge(plan: RolloutPlan, evidence: Evidence, now: datetime | None = None, *,
                 by_step = series.by_step
             series_units.append(series.units)
             verdict = _paired(plan, metric, series, f"{rollout}/{metric.name}")
+            differences, square = series.differences, PRIOR_SQUARE
         else:
             verdict = _concurrent(plan, metric, closed, baseline, evidence, f"{rollout}/{metric.name}")
+            tables = _tables(metric, closed, baseline, evidence) if plan.purpose == "Experiment" else []
+            differences, square = confidence.of_strata(tables), confidence.MARK_SQUARE
+        if plan.purpose == "Experiment":
+            verdict = _estimated(verdict, confidence.remembered(f"{rollout}/{metric.name}", differences, square))
         verdicts.append(verdict)
     return Judgement(
         verdicts=tuple(verdicts),
@@ -56,6 +63,26 @@ def judge(plan: RolloutPlan, evidence: Evidence, now: datetime | None = None, *,
 @lru_cache(maxsize=256)
 def _builder(rollout: str, metric: str, per_user: bool) -> SeriesBuilder:
     return SeriesBuilder(metric, per_user=per_user)
+
+
+# --- experiments -----------------------------------------------------------------------------------------------------
+
+
+def _estimated(verdict: MetricVerdict, interval: confidence.Interval) -> MetricVerdict:
+    numbers = {
+        "difference_low_points": round(100 * interval.low, 4),
+        "difference_high_points": round(100 * interval.high, 4),
+    }
+    return verdict.model_copy(update={"numbers": verdict.numbers | numbers})
+
+
+def _tables(metric: RolloutMetric, closed: list[Block], baseline: Counts, evidence: Evidence) -> list[concurrent.Table]:
+    """What an experiment estimates: failed first requests, or answers slower than the stable version's quantile."""
+    compared = strata(closed, users=metric.unit == "User" and counts_users(closed))
+    latency = concurrent.parse_latency(metric.name)
+    if latency is None:
+        return concurrent.error_tables(compared)
+    return concurrent.slow_tables(compared, latency, 0.0, evidence.bounds, baseline)
 
 
 # --- paired ----------------------------------------------------------------------------------------------------------
@@ -140,17 +167,19 @@ def _concurrent(
 ) -> MetricVerdict:
     alpha = harm_alpha(plan)
     latency = concurrent.parse_latency(metric.name)
+    by_user = metric.unit == "User" and counts_users(closed)
     if latency is None:
-        return _error_rate(metric, closed, alpha, key)
+        return _error_rate(plan, metric, closed, alpha, key, by_user=by_user)
     increase = (metric.max_increase_percent or 0) / 100
-    tables = concurrent.slow_tables(closed, latency, increase, evidence.bounds, baseline)
+    compared = strata(closed, users=by_user)
+    tables = concurrent.slow_tables(compared, latency, increase, evidence.bounds, baseline)
     test = concurrent.compare(tables, alpha, key=key)
     numbers = _numbers(test)
     tail = f"{100 * (1 - latency.quantile):.0f}%"
     if metric.ceiling_milliseconds is not None:
         ceiling = metric.ceiling_milliseconds / 1000
         crossed, slow, seen = concurrent.over_ceiling(
-            closed, latency, ceiling, evidence.bounds, alpha, f"{key}/ceiling"
+            _units(closed, by_user=by_user), latency, ceiling, evidence.bounds, alpha, f"{key}/ceiling"
         )
         numbers |= {"over_ceiling": float(slow), "ceiling_requests": float(seen)}
         if crossed is not None:
@@ -175,15 +204,31 @@ def _concurrent(
     return _no_harm(metric, test, counts, numbers)
 
 
-def _error_rate(metric: RolloutMetric, closed: list[Block], alpha: float, key: str) -> MetricVerdict:
-    test = concurrent.compare(concurrent.error_tables(closed), alpha, key=key)
+def _units(closed: list[Block], *, by_user: bool) -> list[Block]:
+    return [of_users(block) for block in closed] if by_user else closed
+
+
+def _error_rate(
+    plan: RolloutPlan, metric: RolloutMetric, closed: list[Block], alpha: float, key: str, *, by_user: bool
+) -> MetricVerdict:
+    """Harm needs two things: users who fail are the candidate's too often, and its requests fail too often."""
+    test = concurrent.compare(concurrent.error_tables(strata(closed, users=False)), alpha, key=key)
     numbers = _numbers(test)
+    crossed = test.crossed is not None
+    if by_user:
+        odds = users.odds([(step.name, step.weight) for step in plan.steps])
+        failed = users.failed_users(closed, odds, alpha, key=f"{key}/users")
+        crossed = failed.crossed is not None
+        numbers |= {
+            "candidate_failed_users": float(failed.candidate),
+            "stable_failed_users": float(failed.stable),
+        }
     margin = float(metric.max_increase_points or 0) / 100
     counts = (
         f"{test.candidate_marked} of {test.candidate_requests} requests of the candidate failed, against "
         f"{test.stable_marked} of {test.stable_requests} stable ones at the same time"
     )
-    if test.crossed is not None and test.difference > margin:
+    if crossed and test.difference > margin:
         return MetricVerdict(
             metric=metric.name,
             mode=metric.mode,

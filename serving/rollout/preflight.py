@@ -102,9 +102,11 @@ def preflight(plan: RolloutPlan, candidate: Candidate, around: Situation) -> Pre
 
 def forecast_plan(plan: RolloutPlan, candidate: ModelVersion, around: Situation) -> Forecast:
     """Pairs until the plan decides: if the candidate is what its offline comparison says, and if it is equal."""
-    gates = [metric for metric in plan.metrics if metric.mode == "NonInferiority"]
-    expected = [_pairs_to_decide(plan, metric, prospect(candidate, around.stable, metric)) for metric in gates]
-    equal = [_pairs_to_decide(plan, metric, prospect(candidate, around.stable, metric).equal()) for metric in gates]
+    gates = [m for m in plan.metrics if m.mode == "NonInferiority" and plan.purpose == "Promotion"]
+    power = POWER ** (1 / max(1, len(gates)))  # all gates must pass
+    likely = [prospect(candidate, around.stable, metric) for metric in gates]
+    expected = [_pairs_to_decide(plan, m, found, power) for m, found in zip(gates, likely, strict=True)]
+    equal = [_pairs_to_decide(plan, m, found.equal(), power) for m, found in zip(gates, likely, strict=True)]
     pairs = _largest(expected, planned_pairs(plan))
     rate = around.pairs_per_second
     seconds = pairs / rate if pairs is not None and rate else None
@@ -135,13 +137,13 @@ def same_metric(left: str, right: str) -> bool:
     return left.replace("_", "-").lower() == right.replace("_", "-").lower()
 
 
-def _pairs_to_decide(plan: RolloutPlan, metric: RolloutMetric, expected: Prospect) -> int | None:
+def _pairs_to_decide(plan: RolloutPlan, metric: RolloutMetric, expected: Prospect, power: float) -> int | None:
     margin = float(Decimal(metric.max_drop_points or "0")) / 100
     if expected.difference <= -margin:
-        return pairs_to_find_harm(expected, harm_alpha(plan), POWER, plan.max_pairs)
+        return pairs_to_find_harm(expected, harm_alpha(plan), power, plan.max_pairs)
     if margin == 0:
         return None
-    return pairs_to_promote(expected, margin, promotion_alpha(plan), POWER, plan.max_pairs)
+    return pairs_to_promote(expected, margin, promotion_alpha(plan), power, plan.max_pairs)
 
 
 def _largest(pairs: list[int | None], at_least: int) -> int | None:

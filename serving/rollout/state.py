@@ -75,6 +75,7 @@ class Attempt(Contract):
     approved_step: int = Field(default=-1, description="highest step that a person has approved")
     requested_by: tuple[str, ...] = Field(default=(), description="who asked for this attempt, as far as it is known")
     passed: str | None = Field(default=None, description="the recorded pass, or who promoted by hand")
+    concluded: str | None = Field(default=None, description="an experiment's recorded estimates, once it has ended")
     judgement: Judgement | None = None
 
     def awaits_approval(self, step: int) -> bool:

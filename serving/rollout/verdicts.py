@@ -26,6 +26,15 @@ class MetricVerdict(Contract):
     numbers: dict[str, float] = Field(default_factory=dict)
 
     @property
+    def estimate(self) -> str:
+        """An experiment's estimate in words; without one, that there is none."""
+        low, high = (self.numbers.get(f"difference_{end}_points") for end in ("low", "high"))
+        if low is None or high is None:
+            return f"{self.metric} was not estimated"
+        what = "answers slower than usual differ" if self.metric.startswith(("latency-", "ttft-")) else "differs"
+        return f"{self.metric} {what} by {low:+.1f} to {high:+.1f} points (95% at any look)"
+
+    @property
     def passes(self) -> bool:
         return self.outcome in {"NonInferior", "NoHarmFound"}
 

@@ -67,13 +67,29 @@ class PairEvent(Contract):
     time: UtcTime
 
 
+class UserCounts(Contract):
+    """The users among a window's requests, each counted once per rollout step and gateway: the unit of the judgement.
+
+    Requests of one user are alike, and the hash that splits users keeps them on one arm, so a hundred failures of one
+    user are one piece of evidence. Only users that no earlier step of the rollout sent to the candidate are counted:
+    for them alone the step is a fresh toss between the arms.
+    """
+
+    seen: NonNegativeInt = Field(description="users whose first request in the step is in this block")
+    errors: NonNegativeInt = Field(description="those of them whose first request failed")
+    failed: NonNegativeInt = Field(description="users who met their first failure in the step in this block")
+    latency_counts: tuple[NonNegativeInt, ...] = Field(description="of every user's first good answer in the step")
+    ttft_counts: tuple[NonNegativeInt, ...] = Field(description="the same, for streamed answers")
+
+
 class ArmWindow(Contract):
     """Counts of user-visible requests of one arm in one time block, as one gateway saw them.
 
     Latency is kept as counts per bucket of `BOUNDS`, so that windows of several gateways, and several rows of one
     gateway for the same block, add up. Only good answers have a latency, and only streamed ones a time to first token.
-    A request counts as an error of the arm when its *first* attempt failed, whether or not a retry then saved the user:
-    otherwise the stable arm's retries would make it look healthier than the candidate through the same engine fault.
+    A request counts for the arm that its user's key chose, and as an error when its *first* attempt failed, whether or
+    not a retry then saved the user: otherwise the stable arm's retries would make it look healthier than the candidate
+    through the same engine fault. What the stable arm answers in the candidate's place counts for neither.
     """
 
     deployment: str
@@ -88,6 +104,7 @@ class ArmWindow(Contract):
     errors: NonNegativeInt
     latency_counts: tuple[NonNegativeInt, ...]
     ttft_counts: tuple[NonNegativeInt, ...]
+    users: UserCounts | None = Field(default=None, description="None when whoever counted did not know the users")
 
 
 class Feedback(Contract):

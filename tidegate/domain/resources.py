@@ -193,7 +193,9 @@ class RolloutMetric(Resource):
         description="latency: an absolute limit on the quantile, whatever the stable version does",
     )
     unit: Literal["User", "Request"] = Field(
-        default="User", description="paired: what counts once. Request is only right when no user sends two"
+        default="User",
+        description="what counts once: paired, one pair of a user in the rollout; concurrent, a user once a step. "
+        "Request is only right when no user sends two",
     )
 
     @model_validator(mode="after")
@@ -210,6 +212,11 @@ class RolloutMetric(Resource):
 class RolloutPlan(Resource):
     """Steps, evidence and tests between a nomination and a promotion."""
 
+    purpose: Literal["Promotion", "Experiment"] = Field(
+        default="Promotion",
+        description="Experiment: the steps with the same protection from harm, then everybody back on the stable "
+        "version and an estimate of every metric's difference on record; nothing is promoted",
+    )
     steps: tuple[RolloutStep, ...] = Field(min_length=1, max_length=MOST_STEPS, description="in order")
     bake_seconds: Seconds = Field(
         default=0, description="all users on the new version, the old one kept loaded, harm still rolls back"

@@ -66,9 +66,13 @@ class RoutingTable(Contract):
         candidate = self.arm("candidate")
         stable = self.arm("stable")
         assert stable is not None  # _weights_close
-        if candidate is not None and bucket(self.salt, user) * 100.0 < candidate.weight:
+        if candidate is not None and self.place(user) < candidate.weight:
             return candidate
         return stable
+
+    def place(self, user: str) -> float:
+        """The user's place in [0, 100) in the order in which a growing weight moves users to the candidate."""
+        return bucket(self.salt, user) * 100.0
 
 
 def bucket(salt: str, key: str) -> float:

@@ -16,13 +16,13 @@ Floats = NDArray[np.float64]
 
 _PRIOR_PAIRS = 12.0
 """Weight of the prior guess of the second moment, in pairs."""
-_PRIOR_SQUARE = 0.25
+PRIOR_SQUARE = 0.25
 """Prior guess of E[d^2]: a quarter of the pairs discordant. Only power depends on it, never validity."""
 _MAX_STAKE = 0.75
 """Largest share of the capital that one worst-case pair may take."""
 
 
-def log_capital(differences: Floats, bound: float) -> Floats:
+def log_capital(differences: Floats, bound: float, *, prior_square: float = PRIOR_SQUARE) -> Floats:
     """Log capital against the null hypothesis `E[d | past] <= bound`, along the last axis.
 
     The mean of two bettors: one expects differences around zero and learns only their spread (its growth is
@@ -32,13 +32,14 @@ def log_capital(differences: Floats, bound: float) -> Floats:
     Args:
         differences: `(..., pairs)` values in [-1, 1], in order of arrival.
         bound: in (-1, 1); -0.02 asks "is the candidate less than 2 points worse?".
+        prior_square: guess of E[d^2] before the first pair.
 
     Returns:
         `(..., pairs)` log capital after each pair.
     """
     d = np.asarray(differences, dtype=np.float64)
     seen = np.arange(d.shape[-1], dtype=np.float64)
-    square = (_before(d * d) + _PRIOR_PAIRS * _PRIOR_SQUARE) / (seen + _PRIOR_PAIRS)
+    square = (_before(d * d) + _PRIOR_PAIRS * prior_square) / (seen + _PRIOR_PAIRS)
     mean = _before(d) / (seen + _PRIOR_PAIRS)
     largest = _MAX_STAKE / (1.0 + bound)  # the worst pair has d - bound = -(1 + bound)
     equal_gap = max(-bound, 0.0)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,6 +101,7 @@ COIN: Floats = np.array([0.5, 0.5])
 """Null distribution of one discordant pair's sign: McNemar's conditioning (McNemar 1947, Psychometrika 12:153-157)."""
 
 
+@lru_cache(maxsize=8192)
 def hypergeometric(draws: int, marked: int, total: int) -> Floats:
     """`(min(draws, marked) + 1,)` probabilities of 0..k marked ones among `draws` of `total` without replacement."""
     top = min(draws, marked)
@@ -111,6 +113,7 @@ def hypergeometric(draws: int, marked: int, total: int) -> Floats:
     return _normalised(probabilities)
 
 
+@lru_cache(maxsize=2048)
 def binomial(trials: int, probability: float) -> Floats:
     """`(trials + 1,)` binomial probabilities."""
     log_p, log_q = math.log(probability), math.log1p(-probability)

@@ -1,7 +1,9 @@
 """Harm tests for what cannot be paired: error rates and latency quantiles of concurrent requests.
 
-Arms are compared only within a block (same step, same minute), by exact conditional tests whose evidence is summed over
-blocks: traffic or weights that change between blocks cannot fake a difference.
+Arms are compared only within a stratum (same step, neighbouring blocks), by exact conditional tests whose evidence is
+summed over strata: traffic or weights that change between strata cannot fake a difference. What is counted are users,
+each once a step, wherever the gateways tell them apart: requests of one user are alike and stay on one arm, so that
+requests are no independent pieces of evidence.
 """
 
 from __future__ import annotations
@@ -16,11 +18,21 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.rollout.evidence import Block, Counts
-from serving.rollout.statistics.boundary import Key, Remembered, first_crossing, spend_open_ended, stratum, trials_at
+from serving.rollout.blocks import Block, Counts
+from serving.rollout.statistics.boundary import (
+    NEVER,
+    Key,
+    Remembered,
+    first_crossing,
+    spend_open_ended,
+    stratum,
+    trials_at,
+)
 
-_HALF_SPENT = 250.0
+HALF_SPENT = 250.0
 """Candidate requests by which half of a test's budget is spent: a canary's first minutes matter most."""
+MIN_FOR_CEILING = 20
+"""Answers of the candidate below which the ceiling is not judged: a cold start makes the first few slow together."""
 _MIN_STABLE = 20
 """Stable requests needed before a latency quantile of theirs is worth comparing with."""
 
@@ -92,7 +104,7 @@ def compare(tables: Sequence[Table], alpha: float, *, key: str = "") -> Comparis
 
 @lru_cache(maxsize=256)
 def _strata(key: str, alpha: float) -> Remembered:
-    return Remembered(alpha, spend_open_ended(_HALF_SPENT), stratum)
+    return Remembered(alpha, spend_open_ended(HALF_SPENT), stratum)
 
 
 def error_tables(blocks: Sequence[Block]) -> list[Table]:
@@ -195,10 +207,12 @@ def over_ceiling(
             seen += total
             keys.append((total, seen))
             slow.append(sum(counts[start:]))
-    index = first_crossing(slow, _ceiling(key, alpha, metric.quantile).thresholds(keys))
+    boundary = _ceiling(key, alpha, metric.quantile).thresholds(keys)
+    thresholds = [NEVER if so_far < MIN_FOR_CEILING else at for (_, so_far), at in zip(keys, boundary, strict=True)]
+    index = first_crossing(slow, thresholds)
     return (keys[index][1] if index is not None else None), sum(slow), seen
 
 
 @lru_cache(maxsize=256)
 def _ceiling(key: str, alpha: float, quantile: float) -> Remembered:
-    return Remembered(alpha, spend_open_ended(_HALF_SPENT), trials_at(1 - quantile))
+    return Remembered(alpha, spend_open_ended(HALF_SPENT), trials_at(1 - quantile))

@@ -76,15 +76,23 @@ def test_a_shown_candidate_that_fails_makes_a_pair_without_another_question(plat
     assert len(platform.engine.asked) == 2
 
 
-def test_an_engine_that_fails_both_arms_is_no_evidence_against_one(platform: Platform) -> None:
+def test_an_engine_that_fails_both_arms_makes_no_pair_and_one_error_of_the_users_arm(platform: Platform) -> None:
     platform.route(candidate_weight=100.0, mirror=100.0)
     platform.engine.fail_first = 2
     assert platform.ask(user="outage").status_code == 200
     assert platform.ask(user="outage").status_code == 200
     platform.wait(lambda: len(_pairs(platform)) == 1)
     assert (_pairs(platform)[0].stable.outcome, _pairs(platform)[0].candidate.outcome) == ("ok", "ok")
-    errors = {"stable": 1, "candidate": 1}
-    platform.wait(lambda: _errors(platform) == errors)
+    # The user is the candidate's; the stable arm's own users meet the same engine and count there.
+    platform.wait(lambda: _errors(platform) == {"candidate": 1})
+
+
+def test_a_pair_compares_first_attempts_since_the_mirrored_arm_has_no_other(platform: Platform) -> None:
+    platform.route(candidate_weight=0.0, mirror=100.0)
+    platform.engine.fail_first = 1
+    assert platform.ask(user="glitch").status_code == 200
+    platform.wait(lambda: len(_pairs(platform)) == 1)
+    assert (_pairs(platform)[0].stable.outcome, _pairs(platform)[0].candidate.outcome) == ("error", "ok")
 
 
 def test_a_hanging_mirror_is_a_timeout_and_delays_nobody(fresh: Callable[..., Platform]) -> None:

@@ -41,7 +41,7 @@ def test_a_broken_candidate_costs_the_user_nothing_and_its_rollout_an_error(
     assert "banking-intent/1" in _text(response)
     assert response.headers["x-tidegate-version"] == "1"
     assert response.headers["x-tidegate-rollout"] == "r1"
-    platform.wait(lambda: _arms(platform) == {"2": (1, 1), "1": (1, 0)})
+    platform.wait(lambda: _arms(platform) == {"2": (1, 1)})
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -52,7 +52,7 @@ def test_a_candidate_that_cannot_be_reached_is_replaced_by_the_stable_arm(platfo
     platform.routing.publish(table.model_copy(update={"arms": (table.arms[0], candidate), "epoch": platform.epoch}))
     platform.wait(lambda: platform.epoch in platform.routing.acks(MODEL).values())
     assert platform.ask(stream=stream).headers["x-tidegate-version"] == "1"
-    platform.wait(lambda: _arms(platform) == {"2": (1, 1), "1": (1, 0)})
+    platform.wait(lambda: _arms(platform) == {"2": (1, 1)})
 
 
 def test_a_restarting_engine_is_asked_again_and_counts_one_error(platform: Platform) -> None:
@@ -106,7 +106,7 @@ def test_what_only_the_candidate_refuses_is_its_error(platform: Platform) -> Non
     platform.route(candidate_weight=100.0)
     platform.engine.modes[CANDIDATE] = "refuse"
     assert platform.ask().status_code == 200
-    platform.wait(lambda: _arms(platform) == {"2": (1, 1), "1": (1, 0)})
+    platform.wait(lambda: _arms(platform) == {"2": (1, 1)})
 
 
 def test_an_unusable_answer_of_the_only_arm_is_a_502(platform: Platform) -> None:

@@ -19,7 +19,7 @@ from tidegate.domain.evaluation import (
     Metric,
     PairedComparison,
 )
-from tidegate.domain.evidence import ArmWindow, PairEvent
+from tidegate.domain.evidence import ArmWindow, PairEvent, UserCounts
 from tidegate.domain.resources import ModelRuntimeSpec, RolloutPlan
 from tidegate.domain.routing import Role
 from tidegate.domain.training import BaseModelRef
@@ -158,7 +158,9 @@ def window(
     second: float = 0.0,
     latency: Sequence[int] = (),
     gateway: str = "g",
+    users: tuple[int, int] | None = None,
 ) -> ArmWindow:
+    """`users` are (seen, of these failed) for the first time; latencies of users are then those of the requests."""
     counts = tuple(latency) or (requests - errors, *(0 for _ in BOUNDS))
     return ArmWindow(
         deployment="d",
@@ -173,6 +175,9 @@ def window(
         errors=errors,
         latency_counts=counts,
         ttft_counts=counts,
+        users=UserCounts(seen=users[0], errors=users[1], failed=users[1], latency_counts=counts, ttft_counts=counts)
+        if users is not None
+        else None,
     )
 
 
