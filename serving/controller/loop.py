@@ -87,10 +87,7 @@ class Controller:
         if fence is None:
             return
         self.parts.household.keep(fence)
-        runtimes = self.parts.resources.list("ModelRuntime")
-        for stored in runtimes:
-            if isinstance(stored.resource, ModelRuntime) and not stored.deleted:
-                self.parts.fleet.declare(stored.resource, fence)
+        runtimes = [stored for stored in self.parts.resources.list("ModelRuntime") if self._prepare(stored, fence)]
         slots: dict[tuple[str, str], list[tuple[AdapterSlot, ...]]] = {}
         unsure: set[str] = set()
         used: set[str] = set()
@@ -105,7 +102,10 @@ class Controller:
             for engine, adapters in (found or {}).items():
                 slots.setdefault((runtime, engine), []).append(adapters)
         for stored in runtimes:
-            self._keep_engines(stored, slots, stored.name in used, stored.name in unsure, fence)
+            try:
+                self._keep_engines(stored, slots, stored.name in used, stored.name in unsure, fence)
+            except TidegateError as error:
+                _log.info("runtime not kept; it is tried again", runtime=stored.name, problem=str(error))
 
     def release(self) -> None:
         """Lets another controller lead at once."""
@@ -130,6 +130,18 @@ class Controller:
         _log.info("leading", holder=self.holder, epoch=epoch)
         self._fence = Fence(LEASE, epoch)
         return self._fence
+
+    def _prepare(self, stored: StoredResource, fence: Fence) -> bool:
+        """Takes a runtime into care; False when that changed it, and the next round goes on with it."""
+        try:
+            if self.parts.resources.adopt(stored, fence):
+                return False
+            if isinstance(stored.resource, ModelRuntime) and not stored.deleted:
+                self.parts.fleet.declare(stored.resource, fence)
+            return True
+        except TidegateError as error:
+            _log.info("runtime not taken into care; it is tried again", runtime=stored.name, problem=str(error))
+            return False
 
     def _reconcile(self, stored: StoredResource, fence: Fence) -> Slots | None:
         """One deployment; its trouble never stops the others."""

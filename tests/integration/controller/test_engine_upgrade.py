@@ -106,3 +106,15 @@ def test_a_promotion_to_another_engine_can_be_taken_back(world: World) -> None:
         world.tick()
     assert arms(world) == [("1", "banking-intent/1", 100.0)]
     assert "banking-intent/1" in engines(world)["local"]
+
+
+def test_a_runtime_that_is_deleted_waits_for_its_engine_to_go(world: World) -> None:
+    world.delete("ModelDeployment", NAME)
+    world.delete("ModelRuntime", "local")
+    for _ in range(4):
+        world.look()
+        world.parts.engines.poll()
+        world.controller.round()
+    world.parts.engines.poll()
+    assert engines(world) == {}
+    assert world.parts.resources.get("ModelRuntime", "local") is None
