@@ -93,6 +93,9 @@ class LogAnnouncer:
                 by=item.by,
             )
 
+    def noted(self, stored: StoredResource, reason: str, message: str) -> None:
+        _log.info("waiting", deployment=stored.name, reason=reason, message=message)
+
     def troubled(self, stored: StoredResource, problem: str) -> None:
         _log.warning("trouble", resource=stored.name, problem=problem)
 

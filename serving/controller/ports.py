@@ -120,6 +120,9 @@ class Announcer(Protocol):
 
     def decided(self, stored: StoredResource, transitions: Sequence[Transition], status: Mapping[str, Any]) -> None: ...
 
+    def noted(self, stored: StoredResource, reason: str, message: str) -> None:
+        """A rollout stands where it is for another reason than before."""
+
     def troubled(self, stored: StoredResource, problem: str) -> None: ...
 
     def recovered(self, stored: StoredResource) -> None: ...

@@ -87,6 +87,8 @@ class Reconciler:
         made = facts(stored.name, decision.state, decision.transitions)
         self.parts.records.record(stored, status, made, decision.answers, fence)
         self.parts.announcer.decided(stored, decision.transitions, status)
+        if not decision.transitions and status["reason"] != stored.status.get("reason"):
+            self.parts.announcer.noted(stored, status["reason"], status["message"])
         now_troubled, was_troubled = trouble_of(status), trouble_of(stored.status)
         if now_troubled and now_troubled != was_troubled:
             self.parts.announcer.troubled(stored, now_troubled)

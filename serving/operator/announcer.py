@@ -34,6 +34,23 @@ _WARNINGS = frozenset(
         "Superseded",
     }
 )
+_BLOCKING = frozenset(
+    {
+        "AttestationInvalid",
+        "BaseDiffers",
+        "EvidenceStale",
+        "EvidenceUnreadable",
+        "GateNotPassed",
+        "MetricAbsent",
+        "MetricUnknown",
+        "NoFreeSlot",
+        "RankTooHigh",
+        "RejectedVersion",
+        "Underpowered",
+    }
+)
+"""Reasons for which a rollout stands still until somebody does something."""
+_WAITING = frozenset({"ApprovalRequired", "GatesUndecided", "LoadingAdapter", "NothingNominated", "WaitingForGateways"})
 PHASES = ("Pending", "Preflight", "Shadow", "Step", "Baking", "Succeeded", "RollingBack", "RolledBack", "Paused")
 
 
@@ -83,6 +100,11 @@ class KubeAnnouncer:
             self._metrics.transitions.labels(stored.name, item.to_phase, item.reason).inc()
             kind = "Warning" if item.reason in _WARNINGS else "Normal"
             self._event(stored, kind, item.reason, item.message, item.to_phase)
+
+    def noted(self, stored: StoredResource, reason: str, message: str) -> None:
+        self._log.noted(stored, reason, message)
+        if reason in _BLOCKING or reason in _WAITING:
+            self._event(stored, "Warning" if reason in _BLOCKING else "Normal", reason, message, "Judge")
 
     def troubled(self, stored: StoredResource, problem: str) -> None:
         self._log.troubled(stored, problem)

@@ -70,7 +70,7 @@ class KubeWorld(World):
             key.write_text(KEY.hex())
         operator = assemble(
             settings,
-            api=self._client(),
+            api=self.client(),
             registry=FileRegistry(self.home / "registry.json"),
             engines=FileEngines(self.home / "engines.json"),
             clock=self.clock,
@@ -78,7 +78,7 @@ class KubeWorld(World):
         self._objects.append(operator.objects)
         return operator.controller
 
-    def _client(self) -> Client:
+    def client(self) -> Client:
         return Client.from_kubeconfig(self.api.kubeconfig("admin", self.namespace), self.namespace)
 
     def again(self) -> World:
@@ -97,7 +97,9 @@ class KubeWorld(World):
         self._objects[0].refresh()
 
     def apply(self, resource: AnyResource) -> None:
-        manifest = to_manifest(resource)
+        self.apply_raw(to_manifest(resource))
+
+    def apply_raw(self, manifest: dict[str, Any]) -> None:
         manifest["metadata"]["namespace"] = self.namespace
         done = self.api.kubectl(
             "apply", "--server-side", "-f", "-", namespace=self.namespace, stdin=json.dumps(manifest), check=False
@@ -111,19 +113,19 @@ class KubeWorld(World):
     def ask(self, action: str, by: str, reason: str = "") -> str:
         spec = {"deployment": NAME, "action": action.capitalize(), "requestedBy": by, "reason": reason}
         body: dict[str, Any] = {"metadata": {"name": f"ask-{new_id().lower()}"}, "spec": spec}
-        return str(self._client().create(OWN["RolloutAction"], body)["metadata"]["uid"])
+        return str(self.client().create(OWN["RolloutAction"], body)["metadata"]["uid"])
 
     def answer(self, asked: str) -> str | None:
-        found = [body for body in self._client().list(OWN["RolloutAction"])[0] if body["metadata"]["uid"] == asked]
+        found = [body for body in self.client().list(OWN["RolloutAction"])[0] if body["metadata"]["uid"] == asked]
         answer = (found[0].get("status") or {}).get("answer")
         return str(answer) if answer is not None else None
 
     def lose_status(self) -> None:
-        client = self._client()
+        client = self.client()
         body = client.get(OWN["ModelDeployment"], NAME)
         assert body is not None
         epoch = body["status"]["leaderEpoch"]
         client.replace(OWN["ModelDeployment"], {**body, "status": {"leaderEpoch": epoch}}, status=True)
 
     def acknowledge(self, epoch: int) -> None:
-        KubeRoutingSource(self._client(), self.clock, 10.0).acknowledge_all("gateway-1", {NAME: epoch})
+        KubeRoutingSource(self.client(), self.clock, 10.0).acknowledge_all("gateway-1", {NAME: epoch})
