@@ -221,9 +221,13 @@ def _translated(where: str) -> Iterator[None]:
         yield
     except sa.exc.DBAPIError as error:
         known = _known_error(str(error.orig), where)
+        if known is None and isinstance(error, sa.exc.OperationalError | sa.exc.InternalError):
+            known = Unavailable(f"the database at {where} fails: {error.orig}", next_step="Its own log says why.")
         if known is None:
             raise
         raise known from error
+    except sa.exc.TimeoutError as error:
+        raise Unavailable(f"no connection to {where} is free", next_step="Try again; others hold them all.") from error
 
 
 class _SilentError(Unavailable):

@@ -32,10 +32,17 @@ class _Wanted:
 
 
 class EngineKeeper:
-    """Drives each runtime's engine towards what was wanted last."""
+    """Drives each runtime's engine towards what was wanted last.
 
-    def __init__(self, engines: Engines) -> None:
+    Args:
+        always: declare at every poll what is wanted, where that costs nothing when it is so already: then what others
+            changed is put right.
+    """
+
+    def __init__(self, engines: Engines, *, always: bool = False) -> None:
         self._engines = engines
+        self._always = always
+        self._generation = 0
         self._lock = threading.Lock()
         self._wanted: dict[str, _Wanted] = {}
         self._reports: dict[str, EngineReport] = {}
@@ -57,9 +64,12 @@ class EngineKeeper:
             self._unwanted.add(runtime)
 
     def reassert(self) -> None:
-        """Lets the next poll declare everything anew: another may have declared it since."""
+        """Forgets what was wanted: another controller may have wanted something else since. What comes next counts."""
         with self._lock:
             self._reasserted = True
+            self._generation += 1
+            self._wanted.clear()
+            self._unwanted.clear()
 
     def report(self, runtime: str) -> EngineReport:
         with self._lock:
@@ -74,13 +84,14 @@ class EngineKeeper:
         """Removes, declares and asks. Never raises: trouble is a report."""
         with self._lock:
             wanted, asked, unwanted = dict(self._wanted), set(self._reports) | set(self._wanted), set(self._unwanted)
+            generation = self._generation
             if self._reasserted:
                 self._ensured.clear()
                 self._reasserted = False
         for runtime in unwanted:
             self._remove(runtime)
         for runtime in asked - unwanted:
-            report = self._drive(runtime, wanted.get(runtime))
+            report = self._drive(runtime, wanted.get(runtime), generation)
             with self._lock:
                 if runtime not in self._unwanted:
                     self._reports[runtime] = report
@@ -91,11 +102,12 @@ class EngineKeeper:
             self.poll()
             stop.wait(seconds)
 
-    def _drive(self, runtime: str, wanted: _Wanted | None) -> EngineReport:
+    def _drive(self, runtime: str, wanted: _Wanted | None, generation: int) -> EngineReport:
         status: EngineStatus | None = None
         try:
             status = self._status(runtime)
-            if wanted is not None and (self._ensured.get(runtime) != wanted or status is _NOT_DECLARED):
+            news = self._always or self._ensured.get(runtime) != wanted or status is _NOT_DECLARED
+            if wanted is not None and news and generation == self._generation:
                 self._engines.ensure(runtime, wanted.spec, wanted.adapters)
                 self._ensured[runtime] = wanted
                 status = self._status(runtime)

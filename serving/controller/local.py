@@ -49,6 +49,9 @@ class SqlRecords:
     def settle(self, stored: StoredResource, state: RolloutState, in_force: RoutingTable | None, fence: Fence) -> None:
         """Nothing is ever left over: what was recorded was recorded whole."""
 
+    def removed(self, stored: StoredResource, fence: Fence) -> None:
+        """On record already, with the removal itself."""
+
 
 class OneEngine:
     """The `Fleet` port of one machine, which has no room for a second engine: a change replaces it in place."""

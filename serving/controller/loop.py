@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from serving.controller.conditions import degraded, runtime_status
@@ -21,6 +21,8 @@ from tidegate.store.resources import StoredResource
 _log = get_logger(__name__)
 LEASE = "tidegate-controller"
 _LATE_SECONDS = 120.0
+_IN_USE = 2
+"""Of a deployment's slots the first two: the version that serves, and the one that is judged."""
 
 
 @dataclass(slots=True)
@@ -52,6 +54,7 @@ class Controller:
         """Ticks until stopped, with the registry and the engines watched beside it; gives the lease back at the end."""
         intervals = self.parts.intervals
         threads = [
+            threading.Thread(target=self._renew, args=(stop,), daemon=True),
             threading.Thread(target=self.parts.registry.run, args=(stop, intervals.registry_poll), daemon=True),
             threading.Thread(target=self.parts.engines.run, args=(stop, intervals.engine_poll), daemon=True),
         ]
@@ -63,6 +66,17 @@ class Controller:
                 stop.wait(intervals.controller_tick)
         finally:
             self.release()
+
+    def _renew(self, stop: threading.Event) -> None:
+        """Keeps the lease while a round takes long; a round that never ends is seen by `late`."""
+        ttl = self.parts.intervals.lease_ttl
+        while not stop.wait(ttl / 4):
+            fence = self._fence
+            if fence is not None and not self.late:
+                try:
+                    self.parts.election.renew(LEASE, self.holder, fence.epoch, ttl)
+                except TidegateError as error:
+                    _log.warning("the lease cannot be renewed", problem=str(error))
 
     def round(self) -> None:
         """A tick whose trouble is worth a line: the next one starts from what is there then."""
@@ -88,9 +102,10 @@ class Controller:
             return
         self.parts.household.keep(fence)
         runtimes = [stored for stored in self.parts.resources.list("ModelRuntime") if self._prepare(stored, fence)]
+        self.reconciler.unsettled.clear()
         slots: dict[tuple[str, str], list[tuple[AdapterSlot, ...]]] = {}
-        unsure: set[str] = set()
-        used: set[str] = set()
+        unsure = self.parts.resources.unread()  # what such a deployment holds must stay
+        used = set(unsure)
         for stored in self.parts.resources.list("ModelDeployment"):
             if not isinstance(stored.resource, ModelDeployment):
                 continue
@@ -104,8 +119,8 @@ class Controller:
         for stored in runtimes:
             try:
                 self._keep_engines(stored, slots, stored.name in used, stored.name in unsure, fence)
-            except TidegateError as error:
-                _log.info("runtime not kept; it is tried again", runtime=stored.name, problem=str(error))
+            except Exception as error:
+                _log.info("runtime not kept; it is tried again", runtime=stored.name, problem=explain_trouble(error))
 
     def release(self) -> None:
         """Lets another controller lead at once."""
@@ -121,6 +136,7 @@ class Controller:
             return before
         epoch = self.parts.election.acquire(LEASE, self.holder, ttl)
         if epoch is None:
+            self.parts.engines.reassert()
             if before is not None:
                 _log.warning("the lease went to another controller", epoch=before.epoch)
             return None
@@ -139,8 +155,9 @@ class Controller:
             if isinstance(stored.resource, ModelRuntime) and not stored.deleted:
                 self.parts.fleet.declare(stored.resource, fence)
             return True
-        except TidegateError as error:
-            _log.info("runtime not taken into care; it is tried again", runtime=stored.name, problem=str(error))
+        except Exception as error:
+            problem = explain_trouble(error)
+            _log.info("runtime not taken into care; it is tried again", runtime=stored.name, problem=problem)
             return False
 
     def _reconcile(self, stored: StoredResource, fence: Fence) -> Slots | None:
@@ -197,11 +214,16 @@ class Controller:
             name = engine_name(stored.name, engine)
             manifest = self.parts.fleet.manifest(runtime, engine)
             if manifest is None or (engine != current and (stored.name, engine) not in slots):
-                self._let_go(name)
+                if stored.name not in self.reconciler.unsettled:
+                    self._let_go(name)
             elif self.parts.engines.report(name).status is not None:
                 self._let_gone.discard(name)
                 limit = int(manifest["engine"]["maxAdapters"])
-                self.parts.engines.want(name, manifest, shared_slots(slots.get((stored.name, engine), []), limit))
+                held = self.parts.engines.report(name).status
+                loaded = held.adapters if held is not None else ()
+                self.parts.engines.want(
+                    name, manifest, shared_slots(slots.get((stored.name, engine), []), limit, loaded)
+                )
 
     def _let_go(self, engine: str) -> None:
         """Once: removing what is gone would ask for it every second."""
@@ -221,15 +243,21 @@ class Controller:
             _log.info("written meanwhile", runtime=stored.name, problem=str(error))
 
 
-def shared_slots(wanted: Sequence[tuple[AdapterSlot, ...]], limit: int) -> list[AdapterSlot]:
+def shared_slots(
+    wanted: Sequence[tuple[AdapterSlot, ...]], limit: int, loaded: Collection[str] = ()
+) -> list[AdapterSlot]:
     """What one engine holds for several deployments, each of which names its slots by importance.
 
-    Every deployment's first (the version that serves) goes before any second: a canary of one never costs another its
-    stable version. An adapter that several name takes one slot.
+    What is loaded and serves or is judged stays before anything new; then every deployment's first (the version that
+    serves) goes before any second: a canary of one never costs another its users' version. An adapter that several
+    name takes one slot.
     """
-    chosen: dict[str, AdapterSlot] = {}
-    for rank in range(max(map(len, wanted), default=0)):
-        for slots in wanted:
-            if rank < len(slots):
-                chosen.setdefault(slots[rank].id, slots[rank])
+    ranked = [
+        (rank, slot)
+        for rank in range(max(map(len, wanted), default=0))
+        for slots in wanted
+        for slot in slots[rank : rank + 1]
+    ]
+    in_use = [slot for rank, slot in ranked if rank < _IN_USE and slot.id in loaded]
+    chosen = {slot.id: slot for slot in (*in_use, *(slot for _, slot in ranked))}
     return list(chosen.values())[:limit]

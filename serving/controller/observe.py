@@ -20,7 +20,7 @@ from tidegate.domain.release import FIRST, engine_name, engine_of, release_of
 from tidegate.domain.resources import ModelDeployment, ModelRuntime, RolloutPlan
 from tidegate.domain.routing import RoutingTable
 from tidegate.domain.version import ModelVersion
-from tidegate.errors import ContractBroken, Unavailable
+from tidegate.errors import ContractBroken, ResourceExhausted, Unavailable
 from tidegate.store.arrivals import scorers_seen
 from tidegate.store.leases import SCORER_LEASE
 
@@ -90,7 +90,8 @@ class Observer:
                 measured=read.measured,
                 pairs_per_second=read.pairs_per_second,
             )
-        view = self._engines(deployment, runtime, engine, releases)
+        routed = {arm.version for arm in in_force.arms} if in_force is not None else set()
+        view = self._engines(deployment, runtime, engine, releases | routed)
         return Observation(
             plan=plan,
             nominated=self._candidate(nomination.version, engine) if nomination.version is not None else None,
@@ -125,7 +126,8 @@ class Observer:
         self, name: str, state: RolloutState, plan: RolloutPlan, stable: ModelVersion | None, now: datetime
     ) -> _Read:
         """What lies in the database. That it does not answer is an observation, too: an abort must not wait for it."""
-        try:
+
+        def read() -> _Read:
             recent = self._recent_windows(name, state, now)
             return _Read(
                 evidence=self._evidence(name, state),
@@ -133,7 +135,11 @@ class Observer:
                 measured=self._measured(name, plan, stable, recent, now) if state.phase == "Preflight" else frozenset(),
                 pairs_per_second=pairs_per_second(recent, plan, now),
             )
-        except Unavailable as error:
+
+        try:
+            found: _Read = self.parts.by(read)
+            return found
+        except (Unavailable, ResourceExhausted) as error:
             return _Read(trouble=error.problem)
 
     def _candidate(self, version: ModelVersion, engine: str) -> Candidate:
@@ -188,7 +194,7 @@ class Observer:
             return EngineView()
         views = [
             self._engine(deployment, runtime, each)
-            for each in sorted({engine, *(engine_of(release) for release in releases)})
+            for each in sorted({engine, *(engine_of(release) for release in releases)})  # those of routed ones, too
         ]
         now = self._engine(deployment, runtime, engine)
         return EngineView(

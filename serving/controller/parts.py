@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from serving.controller.engine_keeper import EngineKeeper
 from serving.controller.local import LogAnnouncer, NoHousehold, OneEngine, SqlRecords
@@ -27,6 +28,7 @@ class Parts:
 
     Attributes:
         leases: of the database, where the scorer holds its own.
+        by: runs what reads the database, and may give it up after a time.
         keys: attestation keys that are accepted, by id.
     """
 
@@ -41,6 +43,7 @@ class Parts:
     announcer: Announcer
     household: Household
     fleet: Fleet
+    by: Callable[[Callable[[], Any]], Any]
     evidence: EvidenceStore
     leases: LeaseStore
     registry: RegistryWatch
@@ -79,6 +82,7 @@ def assemble_local(
         announcer=LogAnnouncer(),
         household=NoHousehold(),
         fleet=OneEngine(),
+        by=lambda read: read(),
         evidence=EvidenceStore(db, clock),
         leases=leases,
         registry=RegistryWatch(registry, alias_recorder(ledger)),

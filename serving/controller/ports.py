@@ -21,6 +21,9 @@ class Resources(Protocol):
 
     def get(self, kind: str, name: str) -> StoredResource | None: ...
 
+    def unread(self) -> set[str]:
+        """Names of the runtimes of deployments that cannot be read."""
+
     def adopt(self, stored: StoredResource, fence: Fence) -> bool:
         """Makes sure that a resource cannot vanish before it is torn down; True when that changed it."""
 
@@ -113,6 +116,9 @@ class Records(Protocol):
 
     def settle(self, stored: StoredResource, state: RolloutState, in_force: RoutingTable | None, fence: Fence) -> None:
         """Sees to it that what was recorded and published before has reached the ledger and the people."""
+
+    def removed(self, stored: StoredResource, fence: Fence) -> None:
+        """A deleted deployment's routing is out of force."""
 
 
 class Announcer(Protocol):

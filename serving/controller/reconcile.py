@@ -31,10 +31,16 @@ Slots = dict[str, tuple[AdapterSlot, ...]]
 
 @dataclass(slots=True)
 class Reconciler:
-    """Drives deployments. Holds nothing that a restart would miss: only what it has read."""
+    """Drives deployments. Holds nothing that a restart would miss: only what it has read.
+
+    Attributes:
+        unsettled: runtimes, of this round, that some gateway may still route to by an older table.
+    """
 
     parts: Parts
     observer: Observer = field(init=False)
+    unsettled: set[str] = field(default_factory=set)
+    _acts: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.observer = Observer(self.parts)
@@ -55,7 +61,7 @@ class Reconciler:
         if self.parts.resources.adopt(stored, fence):
             return None  # it changed: the next round starts from what it is now
         if stored.deleted:
-            self._tear_down(name, fence)
+            self._tear_down(stored, fence)
             return {}
         in_force = self.parts.routing.get(name)
         last_epoch = in_force.epoch if in_force is not None else self.parts.routing.last_epoch(name)
@@ -64,8 +70,19 @@ class Reconciler:
         runtime = self._runtime(deployment)
         seen = self.observer.observe(deployment, state, runtime, in_force)
         decision = decide(state, seen, self.parts.clock.now())
+        wanted = wish(decision.state).routing
+        if wanted is not None and (
+            seen.routing_epoch < wanted.epoch or any(e < wanted.epoch for e in seen.acks.values())
+        ):
+            self.unsettled.add(deployment.spec.runtime_ref.name)
         self._record(stored, decision, seen, fence)
-        self._act(stored, deployment, decision, in_force, fence)
+        try:
+            self._act(stored, deployment, decision, in_force, fence)
+            self._acts.pop(name, None)
+        except Conflict:
+            raise
+        except TidegateError as error:
+            self._acts[name] = str(error)  # the next status says so
         return self._slots(deployment, decision, seen)
 
     def _runtime(self, deployment: ModelDeployment) -> ModelRuntime | None:
@@ -79,6 +96,7 @@ class Reconciler:
     def _record(self, stored: StoredResource, decision: Decision, seen: Observation, fence: Fence) -> None:
         """Status, facts and answers, before anything is done about them."""
         trouble = seen.engine.message if not seen.engine.known and seen.engine.message else None
+        trouble = self._acts.get(stored.name) or trouble
         status = status_document(
             decision.state, seen, stored.generation, trouble, stored.status, self.parts.clock.now()
         )
@@ -108,8 +126,25 @@ class Reconciler:
         for action in decision.actions:
             if isinstance(action, PublishRouting):
                 self._publish(stored, deployment, action, decision.state, in_force, fence)
-            elif isinstance(action, SetAlias):
+            elif isinstance(action, SetAlias) and not self._another_champion(deployment, action.version):
                 self.parts.registry.point(deployment.spec.model.name, action.alias, version_of(action.version))
+
+    def _another_champion(self, deployment: ModelDeployment, release: str) -> bool:
+        """Whether the alias names what another deployment of the model serves: they would take it from each other."""
+        model = deployment.spec.model.name
+        champion = self.parts.registry.champion(model).version
+        if champion is None or champion == version_of(release):
+            return champion is not None
+        others = (
+            stored
+            for stored in self.parts.resources.list("ModelDeployment")
+            if stored.name != deployment.metadata.name and isinstance(stored.resource, ModelDeployment)
+        )
+        return any(
+            stored.resource.spec.model.name == model and version_of(str(stored.status.get("stable"))) == champion
+            for stored in others
+            if isinstance(stored.resource, ModelDeployment)
+        )
 
     def _publish(
         self,
@@ -145,7 +180,7 @@ class Reconciler:
         """What the engines shall hold: what the state wants, and what is loaded and not surely unused."""
         wanted = wish(decision.state).adapters
         slots: Slots = {}
-        for engine in sorted({engine_of(release) for release in (*wanted, *seen.engine.adapters)}):
+        for engine in sorted({engine_of(release) for release in (*wanted, *seen.engine.adapters, *seen.routed)}):
             if not seen.engine.known:
                 return None
             found = self._slots_of(engine, deployment, decision, seen)
@@ -176,8 +211,10 @@ class Reconciler:
             if release in known
         )
 
-    def _tear_down(self, name: str, fence: Fence) -> None:
+    def _tear_down(self, stored: StoredResource, fence: Fence) -> None:
+        name = stored.name
         self.parts.routing.remove(name, fence=fence)
+        self.parts.records.removed(stored, fence)
         self.parts.resources.purge("ModelDeployment", name, fence=fence)
         _log.info("deployment removed", deployment=name)
 

@@ -84,6 +84,11 @@ class RegistryWatch:
         with self._lock:
             self._wanted_aliases[model, alias] = version
 
+    def forget_wishes(self) -> None:
+        """Another controller may have wanted other aliases since."""
+        with self._lock:
+            self._wanted_aliases.clear()
+
     def poll(self) -> None:
         """Asks the registry for everything that is followed. Never raises: trouble is an answer."""
         with self._lock:

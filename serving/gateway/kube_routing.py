@@ -103,8 +103,8 @@ class KubeRoutingSource:
             try:
                 self._follow()
                 pause = _PAUSE_SECONDS
-            except Conflict:
-                continue  # too far behind: list again
+            except Conflict as error:  # too far behind: list again
+                _log.info("routing watch begins again", problem=str(error))
             except TidegateError as error:
                 self._failed(str(error))
             except Exception as error:
@@ -115,15 +115,21 @@ class KubeRoutingSource:
 
     def _follow(self) -> None:
         """Lists, then watches until the stream ends or breaks."""
-        items, since = self._api.list(_KIND)
+        try:
+            items, since = self._api.list(_KIND)
+        except Conflict as error:
+            step = "Install the definitions in helm/tidegate/crds."
+            raise Unavailable("the API server knows no modelroutings", next_step=step) from error
         read = {item["metadata"]["name"]: (item, _table(item)) for item in items}
         with self._lock:
-            before, self._tables = self._tables, {}
+            before, self._tables = self._tables, dict(self._tables)  # what is merely absent goes on: see `_take`
             for name, (item, table) in read.items():
                 understood = table is not None or item["spec"].get("removed")
                 kept = table if understood else before.get(name)  # the last good one
                 if kept is not None:
                     self._tables[name] = kept
+                else:
+                    self._tables.pop(name, None)
             self._token += 1
             self._problem = None
         while not self._stop.is_set():
@@ -133,9 +139,13 @@ class KubeRoutingSource:
                     self._take(event, body)
 
     def _take(self, event: str, body: Object) -> None:
+        """Only a routing that says `removed` ends a service. One that is gone was deleted by hand or not restored: its
+        users go on with the last good table."""
         name, table = body["metadata"]["name"], _table(body)
         with self._lock:
-            if event == "DELETED" or body["spec"].get("removed"):
+            if event == "DELETED":
+                _log.error("routing was deleted; the last good table stays", name=name)
+            elif body["spec"].get("removed"):
                 self._tables.pop(name, None)
             elif table is not None:
                 self._tables[name] = table

@@ -50,7 +50,7 @@ class KubeActions:
                 continue
             status = RolloutActionStatus(
                 leader_epoch=fence.epoch,
-                accepted=REFUSED not in answer,
+                accepted=not _refused(body, answer),
                 answer=answer,
                 answered_at=self._clock.now(),
             )
@@ -78,7 +78,9 @@ class KubeActions:
         """Nobody else would ever answer them."""
         for body in self.unclaimed():
             name = body["spec"]["deployment"]
-            answer = f"{body['spec']['action']}{REFUSED}there is no ModelDeployment {name}."
+            spec = body["spec"]
+            why = f"there is no ModelDeployment {name}"
+            answer = f"{_NAMES[spec['action']]} asked by {spec['requestedBy']}{REFUSED}{why}."
             try:
                 self.answer(name, {body["metadata"]["uid"]: answer}, fence)
             except Conflict:
@@ -86,6 +88,12 @@ class KubeActions:
 
     def _of(self, deployment: str) -> list[Object]:
         return [body for body in self._objects.all(_KIND) if body["spec"]["deployment"] == deployment]
+
+
+def _refused(body: Object, answer: str) -> bool:
+    """By how the answer begins: what follows may quote people."""
+    spec = body["spec"]
+    return answer.startswith(f"{_NAMES[spec['action']]} asked by {spec['requestedBy']}{REFUSED}")
 
 
 def _submitted(body: Object) -> SubmittedAction:

@@ -11,6 +11,7 @@ from serving.controller.parts import Parts, alias_recorder
 from serving.controller.registry_watch import RegistryWatch
 from serving.operator.actions import KubeActions
 from serving.operator.announcer import KubeAnnouncer, Metrics
+from serving.operator.deadline import Deadline
 from serving.operator.engines import RayServiceEngines
 from serving.operator.fleet import KubeFleet
 from serving.operator.household import KubeHousehold
@@ -27,13 +28,18 @@ from tidegate.adapters.mlflow_registry import MlflowRegistry
 from tidegate.clock import Clock, SystemClock
 from tidegate.db import Database
 from tidegate.domain.node_pools import read_node_pools
+from tidegate.errors import Unavailable
 from tidegate.ids import new_id
 from tidegate.ledger import Ledger
+from tidegate.logging import get_logger
 from tidegate.ports import Engines, Registry
 from tidegate.settings import Settings
 from tidegate.store.evidence import EvidenceStore
 from tidegate.store.leases import LeaseStore
 
+_log = get_logger(__name__)
+_DATABASE_SECONDS = 6.0
+"""How long the judging thread waits for the database: less than a lease lasts."""
 _PATIENCE_SECONDS = 2.0
 """How long the registry watch tries one call; the next poll tries again anyway."""
 
@@ -73,10 +79,11 @@ def assemble(
     election = LeaseElection(api, clock)
     objects = Objects(api, election.check)
     metrics = Metrics()
-    db = Database.open(settings.database_url)
+    db = _open(settings.database_url)
     ledger = Ledger(db, clock)
     resources, routing, actions = KubeResources(objects), KubeRouting(objects, clock), KubeActions(objects, clock)
-    records = KubeRecords(resources, KubeRollouts(objects), routing, actions, ledger)
+    by = Deadline(_DATABASE_SECONDS, "the ledger's database")
+    records = KubeRecords(resources, KubeRollouts(objects), routing, actions, ledger, by)
     key = attestation.load_or_create_key(settings.attestation_key_path)
     parts = Parts(
         db=db,
@@ -88,8 +95,9 @@ def assemble(
         election=election,
         records=records,
         announcer=KubeAnnouncer(objects, clock, metrics, holder),
-        household=KubeHousehold(objects, routing, actions, records, metrics, clock, cluster.resync_seconds),
-        fleet=KubeFleet(objects),
+        household=KubeHousehold(objects, routing, actions, records, metrics, clock, cluster.resync_seconds, election),
+        fleet=KubeFleet(objects, cluster),
+        by=by,
         evidence=EvidenceStore(db, clock),
         leases=LeaseStore(db, clock),
         registry=RegistryWatch(
@@ -97,10 +105,19 @@ def assemble(
             alias_recorder(ledger),
             lambda: election.held(LEASE) is not None,
         ),
-        engines=EngineKeeper(engines or _engines(settings, objects, election)),
+        engines=EngineKeeper(engines or _engines(settings, objects, election), always=True),
         keys={attestation.key_id_of(key): key},
     )
     return Operator(Controller(parts, holder), objects, metrics)
+
+
+def _open(url: str) -> Database:
+    """The ledger's database, also while it is away: aborts and rollbacks do not wait for it."""
+    try:
+        return Database.open(url)
+    except Unavailable as error:
+        _log.warning("starting without the ledger", problem=error.problem)
+        return Database.open(url, migrate=False)
 
 
 def _engines(settings: Settings, objects: Objects, election: LeaseElection) -> Engines:

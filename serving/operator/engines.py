@@ -13,11 +13,13 @@ from serving.operator.rayservice import EngineSite, rayservice, serve_config, se
 from tidegate.adapters.kube.api import RAY_SERVICE, SERVICE, Object
 from tidegate.adapters.serve_engines import ServeEngines, includes
 from tidegate.errors import Conflict, NotFound, Unavailable
+from tidegate.ids import digest_json
 from tidegate.logging import get_logger
 from tidegate.ports import AdapterSlot, EngineStatus
 from tidegate.store.leases import Fence
 
 _log = get_logger(__name__)
+_DIGEST = "tidegate.dev/spec-digest"
 _MANAGER = "app.kubernetes.io/managed-by"
 
 
@@ -55,7 +57,7 @@ class RayServiceEngines:
         body = self._objects.get(RAY_SERVICE, runtime)
         if body is None:
             parent = self._runtime(runtime)
-            wanted["metadata"] |= {"annotations": {EPOCH: str(fence.epoch)}}
+            wanted["metadata"] |= {"annotations": {EPOCH: str(fence.epoch), _DIGEST: digest_json(wanted["spec"])}}
             if parent is not None:
                 wanted["metadata"]["ownerReferences"] = owner(parent)
             self._objects.create(RAY_SERVICE, wanted, fence)
@@ -64,7 +66,8 @@ class RayServiceEngines:
         _ours(body)
         if _same(body, wanted) and _stamped(body) >= fence.epoch:
             return
-        notes = {**(body["metadata"].get("annotations") or {}), EPOCH: str(fence.epoch)}
+        signed = {EPOCH: str(fence.epoch), _DIGEST: digest_json(wanted["spec"])}
+        notes = {**(body["metadata"].get("annotations") or {}), **signed}
         spec_now = {**body["spec"], **wanted["spec"]} if not _same(body, wanted) else body["spec"]
         self._objects.replace(
             RAY_SERVICE, {**body, "metadata": {**body["metadata"], "annotations": notes}, "spec": spec_now}, fence
@@ -179,9 +182,11 @@ def _ours(body: Object) -> None:
 
 def _same(body: Object, wanted: Mapping[str, Any]) -> bool:
     """Whether the RayService says what is wanted; KubeRay and the API server add defaults of their own."""
+    declared = (body["metadata"].get("annotations") or {}).get(_DIGEST)
     have, want = dict(body["spec"]), dict(wanted["spec"])
     want.pop("serveConfigV2")
-    return includes(serve_config(body), serve_config(wanted)) and includes(have, want)
+    unchanged = includes(serve_config(body), serve_config(wanted)) and includes(have, want)
+    return unchanged and declared == digest_json(wanted["spec"])  # what is wanted no longer must go, too
 
 
 def _stamped(body: Object) -> int:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import ValidationError
+
 from serving.operator.objects import MANAGED, OWN, Objects, owner
 from serving.operator.rayservice import RUNTIME
 from tidegate.adapters.kube.api import CONTROLLER_REVISION, Object
+from tidegate.cluster_settings import ClusterSettings
 from tidegate.domain.release import FIRST
-from tidegate.domain.resources import ModelRuntime
+from tidegate.domain.resources import ModelRuntime, ModelRuntimeSpec
 from tidegate.ids import digest_json
 from tidegate.logging import get_logger
 from tidegate.store.leases import Fence
@@ -24,17 +27,18 @@ _DIGEST = "tidegate.dev/engine-digest"
 class KubeFleet:
     """The `Fleet` port of a cluster."""
 
-    def __init__(self, objects: Objects) -> None:
+    def __init__(self, objects: Objects, settings: ClusterSettings) -> None:
         self._objects = objects
+        self._settings = settings
 
     def current(self, runtime: ModelRuntime) -> str:
-        wanted = engine_digest(runtime)
+        wanted = engine_digest(self._resolved(runtime))
         found = [body for body in self._of(runtime.metadata.name) if _digest(body) == wanted]
         return _name(found[0]) if found else FIRST
 
     def manifest(self, runtime: ModelRuntime, engine: str) -> dict[str, Any] | None:
         """The engine's own spec, with the replicas and the pool that the runtime has now."""
-        now: dict[str, Any] = runtime.spec.model_dump(mode="json", by_alias=True)
+        now = _dumped(self._resolved(runtime))
         if engine == self.current(runtime):
             return now
         body = next((body for body in self._of(runtime.metadata.name) if _name(body) == engine), None)
@@ -52,21 +56,26 @@ class KubeFleet:
         """
         name = runtime.metadata.name
         known = self._of(name)
-        if any(_digest(body) == engine_digest(runtime) for body in known):
+        spec = self._resolved(runtime)
+        if any(_digest(body) == engine_digest(spec) for body in known):
             return
         revision = max((int(body["revision"]) for body in known), default=0) + 1
         parent = self._objects.get(OWN["ModelRuntime"], name)
         metadata: Object = {
             "name": f"{name}-{revision}",
             "labels": {**MANAGED, RUNTIME: name},
-            "annotations": {_DIGEST: engine_digest(runtime)},
+            "annotations": {_DIGEST: engine_digest(spec)},
         }
         if parent is not None:
             metadata["ownerReferences"] = owner(parent)
-        data = runtime.spec.model_dump(mode="json", by_alias=True)
-        body = {"metadata": metadata, "revision": revision, "data": data}
+        body = {"metadata": metadata, "revision": revision, "data": _dumped(spec)}
         self._objects.create(CONTROLLER_REVISION, body, fence)
         _log.info("engine declared", runtime=name, revision=revision)
+
+    def _resolved(self, runtime: ModelRuntime) -> ModelRuntimeSpec:
+        """The spec with its image named: another default of the platform is another engine, too."""
+        image = runtime.spec.image or self._settings.engine_image or None
+        return runtime.spec.model_copy(update={"image": image})
 
     def _of(self, runtime: str) -> list[Object]:
         found = [
@@ -77,15 +86,25 @@ class KubeFleet:
         return sorted(found, key=lambda body: int(body["revision"]))
 
 
-def engine_digest(runtime: ModelRuntime) -> str:
+def engine_digest(spec: ModelRuntimeSpec) -> str:
     """What makes an engine another one: base model, options, image, GPUs of a replica."""
-    spec = runtime.spec.model_dump(mode="json", by_alias=True)
-    return digest_json({**spec, "placement": {"gpusPerReplica": spec["placement"]["gpusPerReplica"]}})
+    found = _dumped(spec)
+    return digest_json({**found, "placement": {"gpusPerReplica": found["placement"]["gpusPerReplica"]}})
+
+
+def _dumped(spec: ModelRuntimeSpec) -> dict[str, Any]:
+    found: dict[str, Any] = spec.model_dump(mode="json", by_alias=True)
+    return found
 
 
 def _digest(body: Object) -> str | None:
-    found = (body["metadata"].get("annotations") or {}).get(_DIGEST)
-    return str(found) if found else None
+    """Of what was declared as this release reads it: a field that a newer release added is no other engine."""
+    if _DIGEST not in (body["metadata"].get("annotations") or {}):
+        return None
+    try:
+        return engine_digest(ModelRuntimeSpec.model_validate(body["data"]))
+    except ValidationError:
+        return str(body["metadata"]["annotations"][_DIGEST])
 
 
 def _name(body: Object) -> str:

@@ -7,6 +7,7 @@ from serving.operator.announcer import Metrics
 from serving.operator.objects import Objects
 from serving.operator.records import KubeRecords
 from serving.operator.routing import KubeRouting
+from tidegate.adapters.kube.election import LeaseElection
 from tidegate.clock import Clock
 from tidegate.errors import Conflict, TidegateError
 from tidegate.logging import get_logger
@@ -27,7 +28,9 @@ class KubeHousehold:
         metrics: Metrics,
         clock: Clock,
         resync_seconds: float,
+        election: LeaseElection,
     ) -> None:
+        self._election = election
         self._objects = objects
         self._routing = routing
         self._actions = actions
@@ -44,11 +47,19 @@ class KubeHousehold:
             TidegateError: the API server does not answer; the lease is of no use then.
         """
         self._list()
-        self._routing.stamp(fence)
+        highest = self._objects.highest_epoch()
+        if highest > fence.epoch:
+            self._election.lift(fence.name, highest)
+            raise Conflict(
+                f"lease {fence.name!r} is at epoch {fence.epoch}, and epoch {highest} has led here",
+                next_step="It is taken again with a higher one.",
+            )
+        self._objects.sign(fence)
 
     def keep(self, fence: Fence) -> None:
         """Trouble here never keeps rollouts from being judged."""
         self._metrics.leading.set(1)
+        self._records.flush()
         self._metrics.waiting.set(self._records.waiting)
         try:
             if self._clock.monotonic() - self._listed_at > self._resync_seconds:

@@ -20,6 +20,8 @@ _log = get_logger(__name__)
 OWN: dict[str, ApiKind] = {name: ApiKind(name, API_VERSION, kind.plural) for name, kind in CLUSTER_KINDS.items()}
 WATCHED: tuple[ApiKind, ...] = (*OWN.values(), RAY_SERVICE, CONTROLLER_REVISION)
 EPOCH = "tidegate.dev/leader-epoch"
+_SIGNED_IN_STATUS = frozenset({"ModelRuntime", "ModelDeployment"})
+_OWNED: tuple[ApiKind, ...] = (*(OWN[name] for name in sorted(_SIGNED_IN_STATUS)), OWN["ModelRouting"], RAY_SERVICE)
 MANAGED = {"app.kubernetes.io/managed-by": "tidegate"}
 
 
@@ -77,6 +79,10 @@ class Objects:
         with self._lock:
             return [body for _, body in sorted(self._known.get(kind.kind, {}).items())]
 
+    def highest_epoch(self) -> int:
+        """The highest lease epoch that any owned object carries."""
+        return max((_epoch_of(body) for kind in _OWNED for body in self.all(kind)), default=0)
+
     # --- writing -----------------------------------------------------------------------------------------------------
 
     def create(self, kind: ApiKind, body: Object, fence: Fence | None) -> Object:
@@ -103,6 +109,27 @@ class Objects:
         with self._lock:
             self._known.get(kind.kind, {}).pop(name, None)
 
+    def sign(self, fence: Fence) -> None:
+        """Puts a new leader's epoch on everything that it owns now.
+
+        From then on the server refuses what an older leader still has under way: the resourceVersions that it knows
+        are worth nothing, and its epoch is too low.
+
+        Raises:
+            TidegateError: an object changed meanwhile, or the server does not answer; sign again.
+        """
+        for kind in _OWNED:
+            for body in self.all(kind):
+                foreign = kind is RAY_SERVICE and not MANAGED.items() <= (body["metadata"].get("labels") or {}).items()
+                if foreign or _epoch_of(body) >= fence.epoch:
+                    continue
+                if kind.kind in _SIGNED_IN_STATUS:
+                    status = {**(body.get("status") or {}), "leaderEpoch": fence.epoch}
+                    self.replace(kind, {**body, "status": status}, fence, status=True)
+                else:
+                    notes = {**(body["metadata"].get("annotations") or {}), EPOCH: str(fence.epoch)}
+                    self.replace(kind, {**body, "metadata": {**body["metadata"], "annotations": notes}}, fence)
+
     def _written(self, kind: ApiKind, name: str, fence: Fence | None, write: Callable[[], Object]) -> Object:
         self._check(fence)
         try:
@@ -121,6 +148,12 @@ class Objects:
                 self._known.get(kind.kind, {}).pop(name, None)
         else:
             self.seen(kind.kind, "MODIFIED", found)
+
+
+def _epoch_of(body: Object) -> int:
+    note = (body["metadata"].get("annotations") or {}).get(EPOCH, 0)
+    inside = [(body.get(part) or {}).get("leaderEpoch", 0) for part in ("spec", "status")]
+    return max(int(note), *map(int, inside))
 
 
 def owner(body: Object) -> list[Object]:

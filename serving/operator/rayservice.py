@@ -32,6 +32,13 @@ _UNHEALTHY_SECONDS = 900
 GPUs, and users are already back on the other version by then."""
 
 
+_CONTAINER_SECURITY: Json = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class EngineSite:
     """What the platform adds to a manifest."""
@@ -143,6 +150,10 @@ def _cluster(runtime: str, spec: ModelRuntimeSpec, pool: NodePool, site: EngineS
             }
         ],
     }
+    if made["enableInTreeAutoscaling"]:
+        made["autoscalerOptions"] = {"securityContext": _CONTAINER_SECURITY}
+        # The autoscaler runs beside the head and asks the API server for workers, as KubeRay's own service account.
+        made["headGroupSpec"]["template"]["spec"]["automountServiceAccountToken"] = True
     if settings.ray_token_secret:
         made["authOptions"] = {"mode": "token", "secretName": settings.ray_token_secret}
     if settings.redis_address:
@@ -170,11 +181,7 @@ def _pod(
         "name": f"ray-{role}",
         "image": image,
         "resources": resources,
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-        },
+        "securityContext": _CONTAINER_SECURITY,
         "volumeMounts": [
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - Ray's session folder
             {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - Ray's object store

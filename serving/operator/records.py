@@ -8,19 +8,21 @@ once. A rollback therefore never waits for a database.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from serving.controller.facts import answers as answers_of
 from serving.controller.facts import facts as facts_of
 from serving.controller.facts import routing_fact
 from serving.operator.actions import KubeActions
+from serving.operator.deadline import Deadline
 from serving.operator.resources import KubeResources
 from serving.operator.rollouts import KubeRollouts
 from serving.operator.routing import KubeRouting
 from serving.rollout.state import RolloutState
 from tidegate.domain.resources import ModelDeployment
 from tidegate.domain.routing import RoutingTable
-from tidegate.errors import Conflict, Unavailable
+from tidegate.errors import Conflict, TidegateError, Unavailable
 from tidegate.ledger import Draft, Ledger
 from tidegate.logging import get_logger
 from tidegate.store.leases import Fence
@@ -39,12 +41,14 @@ class KubeRecords:
         routing: KubeRouting,
         actions: KubeActions,
         ledger: Ledger,
+        by: Deadline,
     ) -> None:
         self._resources = resources
         self._rollouts = rollouts
         self._routing = routing
         self._actions = actions
         self._ledger = ledger
+        self._by = by
         self._waiting: dict[str, list[Draft]] = {}
         self._caught_up: dict[str, int] = {}
         self._routed: dict[str, int] = {}
@@ -66,8 +70,12 @@ class KubeRecords:
         """Raises:
         Conflict: the object or the lease changed meanwhile; nothing was recorded.
         """
-        self._resources.write_status(stored, status, fence)  # here it is decided
-        self._waiting.setdefault(stored.name, []).extend(facts)
+        try:
+            self._resources.write_status(stored, status, fence)  # here it is decided
+        except TidegateError:
+            self._caught_up.pop(stored.name, None)  # it may have been written all the same: tell the history again
+            raise
+        self._offer(stored.name, facts)
         self._flush(stored.name)
         if answers:
             self._answer(stored.name, answers, fence)
@@ -79,16 +87,33 @@ class KubeRecords:
         """What an operator before this one may have left half done, once; what the ledger did not take, always."""
         name = stored.name
         if self._caught_up.get(name) != fence.epoch:
-            self._waiting[name] = facts_of(name, state, state.history)
+            self._offer(name, facts_of(name, state, state.history))
             self._answer(name, answers_of(state.history), fence)
             self._caught_up[name] = fence.epoch
+            self._routed.pop(name, None)
         if in_force is not None and self._routed.get(name) != in_force.epoch:
             reason, decision = self._routing.said(name)
-            self._waiting.setdefault(name, []).append(routing_fact(in_force, reason, decision))
+            self._offer(name, [routing_fact(in_force, reason, decision)])
             self._routed[name] = in_force.epoch
         elif self._answers_missing(name, state):
             self._answer(name, answers_of(state.history), fence)
         self._flush(name)
+
+    def removed(self, stored: StoredResource, fence: Fence) -> None:
+        """The routing of a deleted deployment is out of force."""
+        name = stored.name
+        self._offer(name, [Draft("routing.removed", name, {}, "controller", id=self._routing.removal_id(name))])
+        self._flush(name)
+
+    def flush(self) -> None:
+        """Offers again what waits, also of deployments that are gone."""
+        for name in list(self._waiting):
+            self._flush(name)
+
+    def _offer(self, name: str, facts: Sequence[Draft]) -> None:
+        waiting = self._waiting.setdefault(name, [])
+        known = {fact.id for fact in waiting}
+        waiting.extend(fact for fact in facts if fact.id not in known)
 
     def _answers_missing(self, name: str, state: RolloutState) -> bool:
         return any(action.id in state.done_actions for action in self._actions.pending(name))
@@ -104,13 +129,24 @@ class KubeRecords:
         if not waiting:
             return
         try:
-            self._ledger.append_many(waiting)
-        except Unavailable as error:
+            self._by(lambda: self._ledger.append_many(waiting))
+        except TidegateError as error:
             if not self._silent:
-                _log.warning("the ledger does not answer; facts wait", waiting=self.waiting, problem=error.problem)
+                _log.warning("the ledger takes no facts; they wait", waiting=self.waiting, problem=error.problem)
             self._silent = True
             return
+        except Exception:
+            _log.exception("the ledger refuses facts; each is offered by itself", deployment=name)
+            self._one_by_one(waiting)
         if self._silent:
             _log.info("the ledger answers again", deployment=name, facts=len(waiting))
         self._silent = False
-        self._waiting[name] = []
+        self._waiting.pop(name, None)
+
+    def _one_by_one(self, facts: Sequence[Draft]) -> None:
+        """One fact that the database cannot hold must keep neither the others nor a rollback waiting."""
+        for fact in facts:
+            try:
+                self._by(partial(self._ledger.append_many, [fact]))
+            except Exception:
+                _log.exception("fact refused by the ledger and left out", fact=fact.kind, payload=fact.payload)

@@ -39,6 +39,14 @@ class KubeResources:
         body = self._objects.get(OWN[kind], name)
         return None if body is None else self._stored(kind, body)
 
+    def unread(self) -> set[str]:
+        """Runtimes of deployments that this release cannot read: what they hold must stay."""
+        named = set()
+        for body in self._objects.all(OWN["ModelDeployment"]):
+            if self._stored("ModelDeployment", body) is None:
+                named.add(str(((body.get("spec") or {}).get("runtimeRef") or {}).get("name")))
+        return named
+
     def adopt(self, stored: StoredResource, fence: Fence) -> bool:
         """Puts the finalizer on an object that has none; True when that changed it."""
         kind = stored.resource.kind
@@ -71,6 +79,8 @@ class KubeResources:
         if int(body["metadata"]["resourceVersion"]) != stored.resource_version:
             raise Conflict(f"{kind} {name} changed meanwhile", next_step="Decide anew.")
         made = encode(kind, status, fence.epoch)
+        if kind == "ModelDeployment" and "phase" not in status:  # only conditions are known here: the rest stays
+            made = {**(body.get("status") or {}), "conditions": made["conditions"], "leaderEpoch": fence.epoch}
         written = self._objects.replace(OWN[kind], {**body, "status": made}, fence, status=True)
         self._written[kind, name] = (written["metadata"]["resourceVersion"], status)
 

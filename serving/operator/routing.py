@@ -7,7 +7,7 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from serving.operator.objects import EPOCH, MANAGED, OWN, Objects
+from serving.operator.objects import MANAGED, OWN, Objects
 from tidegate.adapters.kube.api import LEASE, Object
 from tidegate.adapters.kube.gateways import EPOCHS, GATEWAY_SELECTOR
 from tidegate.clock import Clock
@@ -15,6 +15,7 @@ from tidegate.domain.routing import RoutingTable
 from tidegate.domain.routing_resource import ModelRoutingSpec, removed_spec, routing_spec, routing_table
 from tidegate.errors import Conflict
 from tidegate.kube_codec import from_kube, to_kube
+from tidegate.ledger import fact_id
 from tidegate.store.leases import Fence
 
 _KIND = OWN["ModelRouting"]
@@ -84,13 +85,9 @@ class KubeRouting:
         gone = removed_spec(spec, spec.epoch + 1, _epoch(fence), self._clock.now())
         self._write(deployment, gone, {REASON: "The deployment was deleted."}, fence)
 
-    def stamp(self, fence: Fence) -> None:
-        """A new leader signs all tables: their new resourceVersion refuses what an older one may still send."""
-        for body in self._objects.all(_KIND):
-            notes = body["metadata"].get("annotations") or {}
-            if int(notes.get(EPOCH, 0)) < fence.epoch:
-                metadata = {**body["metadata"], "annotations": {**notes, EPOCH: str(fence.epoch)}}
-                self._objects.replace(_KIND, {**body, "metadata": metadata}, fence)
+    def removal_id(self, deployment: str) -> str:
+        """The id of the fact that the deployment's routing was removed, each time it is."""
+        return fact_id("routing.removed", deployment, [self.last_epoch(deployment), self._objects.api.namespace])
 
     def acks(self, deployment: str, fresh_seconds: float = 10.0) -> dict[str, int]:
         """Epoch by gateway, of the gateways that were heard of lately.
@@ -106,7 +103,7 @@ class KubeRouting:
                 self._hear(listed, now)
             for lease in self._leases[1]:
                 name = lease["metadata"]["name"]
-                epochs = json.loads((lease["metadata"].get("annotations") or {}).get(EPOCHS, "{}"))
+                epochs = _epochs(lease)
                 if deployment in epochs and now - self._heard[name].at <= fresh_seconds:
                     found[name] = int(epochs[deployment])
         return found
@@ -135,6 +132,15 @@ class KubeRouting:
             return
         metadata = {**body["metadata"], "annotations": {**(body["metadata"].get("annotations") or {}), **notes}}
         self._objects.replace(_KIND, {**body, "metadata": metadata, "spec": made}, fence)
+
+
+def _epochs(lease: Object) -> dict[str, Any]:
+    """What a gateway says; one that says nothing understandable says nothing."""
+    try:
+        found = json.loads((lease["metadata"].get("annotations") or {}).get(EPOCHS, "{}"))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _epoch(fence: Fence | None) -> int:

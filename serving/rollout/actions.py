@@ -9,6 +9,7 @@ from pydantic import Field
 from serving.rollout.observation import Observation
 from serving.rollout.state import RolloutState, RoutingWish, wish
 from tidegate.domain.base import Contract
+from tidegate.domain.release import version_of
 
 
 class LoadAdapter(Contract):
@@ -47,8 +48,8 @@ def actions(state: RolloutState, seen: Observation) -> list[Action]:
             found.append(PublishRouting(routing=wanted.routing))
     elif seen.engine.known and seen.acks and all(epoch >= state.epoch for epoch in seen.acks.values()):
         # Only with the wanted routing in force everywhere is an adapter surely unused; silent gateways say nothing.
-        found += [UnloadAdapter(version=v) for v in seen.engine.adapters if v not in keep]
-    if wanted.champion is not None and seen.champion_known and seen.champion != wanted.champion:
+        found += [UnloadAdapter(version=v) for v in seen.engine.adapters if v not in keep and v not in seen.routed]
+    if wanted.champion is not None and seen.champion_known and seen.champion != version_of(wanted.champion):
         found.append(SetAlias(version=wanted.champion))
     return found
 

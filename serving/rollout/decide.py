@@ -17,7 +17,7 @@ from serving.rollout.actions import Action, actions
 from serving.rollout.draft import Draft
 from serving.rollout.judge import judge
 from serving.rollout.observation import Observation
-from serving.rollout.operator_actions import answer
+from serving.rollout.operator_actions import NOT_TO_BE_PROMOTED, answer
 from serving.rollout.preflight import PreflightResult, preflight
 from serving.rollout.state import MOVING, Attempt, Phase, RolloutState, Transition
 from serving.rollout.verdicts import Judgement
@@ -94,9 +94,11 @@ def _preflight(draft: Draft, seen: Observation) -> None:
         message = f"Version {version} was nominated instead of {attempt.candidate} before it got any traffic."
         draft.move("Pending", "Superseded", message, attempt=None)
         return
-    attempt = attempt.model_copy(update={"plan": seen.plan})  # until traffic moves the plan may still be mended
+    result = preflight(seen.plan, seen.nominated, seen.situation)
+    cleared = not any(check.reason in NOT_TO_BE_PROMOTED for check in result.problems)
+    # Until traffic moves the plan may still be mended.
+    attempt = attempt.model_copy(update={"plan": seen.plan, "cleared": attempt.cleared or cleared})
     draft.change(attempt=attempt)
-    result = preflight(attempt.plan, seen.nominated, seen.situation)
     if result.problems:
         draft.say(result.problems[0].reason, " ".join(f"{check.message}." for check in result.problems))
         return

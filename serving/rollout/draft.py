@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from datetime import datetime
 from typing import Any
@@ -11,6 +12,7 @@ from tidegate.domain.resources import RolloutPlan
 
 ACTIONS_REMEMBERED = 50
 _NO_NAME = re.compile(r"[^a-z0-9]+")
+_MARK = 6
 _NAME_KEPT = 40
 """Characters of the deployment's name in a rollout's id, which has to stay a short name itself."""
 
@@ -77,7 +79,7 @@ class Draft:
         """A new attempt. Its id carries the epoch, which never comes again, so no two attempts share evidence."""
         epoch = self.state.epoch + 1
         attempt = Attempt(
-            id=f"{self.state.deployment[:_NAME_KEPT]}-v{_NO_NAME.sub('-', version.lower())}-{epoch}",
+            id=self._attempt_id(version, epoch),
             candidate=version,
             plan=plan,
             started_at=self.now,
@@ -86,6 +88,12 @@ class Draft:
         )
         rejected = {known: why for known, why in self.state.rejected.items() if known != version}
         self.reroute("Preflight", reason, message, by=by, attempt=attempt, rejected=rejected, weight=0.0, mirror=False)
+
+    def _attempt_id(self, version: str, epoch: int) -> str:
+        """Also unlike that of a deployment whose name begins the same, or of one that had the name before."""
+        name = self.state.deployment
+        mark = hashlib.sha256(f"{name} {self.now.isoformat()}".encode()).hexdigest()[:_MARK]
+        return f"{name[:_NAME_KEPT]}-v{_NO_NAME.sub('-', version.lower())}-{mark}-{epoch}"
 
     def roll_back(self, reason: str, message: str, *, reject: bool, by: str = "controller") -> None:
         """All users back on the stable version, and the candidate not tried again by itself when `reject`."""

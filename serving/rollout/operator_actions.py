@@ -11,7 +11,7 @@ REFUSED = " was refused: "
 """Stands in the answer to an action that changed nothing."""
 REQUESTED_BY = "tidegate.dev/requested-by"
 """Annotation of a ModelDeployment: who asked for what it says. On a cluster it cannot name anybody else."""
-_NOT_TO_BE_PROMOTED = {"AttestationInvalid", "GateNotPassed", "RankTooHigh", "BaseDiffers"}
+NOT_TO_BE_PROMOTED = {"AttestationInvalid", "GateNotPassed", "RankTooHigh", "BaseDiffers"}
 """Preflight problems that a promotion by hand does not override: the version is not trusted, or cannot work."""
 
 
@@ -140,7 +140,7 @@ def _why_not_promote(draft: Draft, seen: Observation) -> str | None:
         if seen.nominated.release != draft.attempt.candidate:
             return "another version is nominated now"
         result = preflight(draft.attempt.plan, seen.nominated, seen.situation)
-        fatal = next((check for check in result.problems if check.reason in _NOT_TO_BE_PROMOTED), None)
+        fatal = next((check for check in result.problems if check.reason in NOT_TO_BE_PROMOTED), None)
         if fatal is not None:
             return fatal.message
     if not (seen.engine.known and draft.attempt.candidate in seen.engine.adapters):

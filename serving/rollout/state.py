@@ -73,6 +73,7 @@ class Attempt(Contract):
     step_since: UtcTime | None = Field(default=None, description="when every gateway had acknowledged the step")
     baking_since: UtcTime | None = None
     approved_step: int = Field(default=-1, description="highest step that a person has approved")
+    cleared: bool = Field(default=False, description="no check forbids to load the candidate: it is trusted and fits")
     requested_by: tuple[str, ...] = Field(default=(), description="who asked for this attempt, as far as it is known")
     passed: str | None = Field(default=None, description="the recorded pass, or who promoted by hand")
     concluded: str | None = Field(default=None, description="an experiment's recorded estimates, once it has ended")
@@ -139,9 +140,15 @@ class Wish(Contract):
 
 def wish(state: RolloutState) -> Wish:
     """What the world shall look like in this state."""
-    candidate = state.candidate
+    candidate = state.candidate if _may_load(state) else None
     adapters = [version for version in (state.stable, candidate, _kept(state)) if version is not None]
     return Wish(routing=_routing(state), adapters=tuple(dict.fromkeys(adapters)), champion=state.stable)
+
+
+def _may_load(state: RolloutState) -> bool:
+    """Whether the candidate's files may reach the engine: in preflight only once they are trusted and fit."""
+    in_preflight = "Preflight" in {state.phase, state.paused_from}
+    return not in_preflight or (state.attempt is not None and state.attempt.cleared)
 
 
 def _kept(state: RolloutState) -> str | None:

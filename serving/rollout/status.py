@@ -75,20 +75,24 @@ def read_state(
     again goes on from there, since whoever holds a table refuses a lower epoch.
     A candidate that is found in the routing then is taken out of it: nothing is known of its evidence.
     """
-    stored = status.get("state")
-    if stored is not None:
-        return RolloutState.model_validate(stored)
+    stored = RolloutState.model_validate(status["state"]) if status.get("state") is not None else None
+    if stored is not None and (routing is None or routing.epoch <= stored.epoch):
+        return stored
     if routing is None:
         return RolloutState(deployment=deployment, epoch=last_epoch)
     stable = next(arm for arm in routing.arms if arm.role == "stable")
     candidate = next((arm for arm in routing.arms if arm.role == "candidate"), None)
-    message = f"The status was lost; version {stable.version} serves by the routing in force."
+    what = "lost" if stored is None else "older than the routing"
+    message = f"The status was {what}; version {stable.version} serves by the routing in force."
     if candidate is not None:
         message = f"{message} Version {candidate.version} was taken out of it."
     return RolloutState(
         deployment=deployment,
         stable=stable.version,
         epoch=routing.epoch + (1 if candidate is not None else 0),
+        rejected=stored.rejected if stored is not None else {},
+        done_actions=stored.done_actions if stored is not None else (),
+        history=stored.history if stored is not None else (),
         reason="Recovered",
         message=message,
     )

@@ -109,7 +109,7 @@ class ServeEngines:
 
         Raises:
             NotFound: no such engine is declared.
-            Unavailable: Ray does not answer.
+            Unavailable: Ray or a running replica does not answer.
         """
         application = self._details()["applications"].get(runtime)
         if application is None:
@@ -126,6 +126,12 @@ class ServeEngines:
         }
         wanted = sum(deployment["target_num_replicas"] for deployment in deployments)
         states = self._replica_states(url, running)
+        if running - states.keys():
+            # What a silent replica holds is not known: nothing must be concluded from the others.
+            raise Unavailable(
+                f"{len(running - states.keys())} of {len(running)} replicas of engine {runtime!r} do not answer",
+                next_step="They are asked again; the log of Ray says more.",
+            )
         ready_on_all = _ready_on_all(states)
         declared = _declared_adapters(application["deployed_app_config"])
         ready = (

@@ -19,6 +19,8 @@ from tidegate.ledger.serving import Serving, serving_at
 from tidegate.ledger.verify import Anchor, VerifyResult, verify_chain
 
 _VERIFY_BATCH = 1000
+_ACTOR = 255
+"""Characters of the column; the names of some service accounts are longer, and the beginning says which it is."""
 
 
 class Ledger:
@@ -79,7 +81,7 @@ class Ledger:
                     kind=draft.kind,
                     subject=draft.subject,
                     rollout=draft.rollout,
-                    actor=draft.actor,
+                    actor=draft.actor[:_ACTOR],
                     payload_text=texts[id(draft)],
                     prev_hash=last_hash,
                     hash="",

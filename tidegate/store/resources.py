@@ -123,6 +123,10 @@ class ResourceStore:
                 "resource.deleted", f"{kind}/{name}", {"resource_version": version}, actor=actor, conn=conn
             )
 
+    def unread(self) -> set[str]:
+        """None: a row that cannot be read is an error of the whole store."""
+        return set()
+
     def adopt(self, stored: StoredResource, fence: Fence) -> bool:
         """Nothing to do: a row that is deleted stays as a tombstone until it is purged."""
         return False

@@ -183,6 +183,8 @@ class KubeApi:
             raise Conflict(f"{path.rpartition('/')[2]} is gone", next_step="It was deleted meanwhile.") from None
         try:
             answer: Object = json.loads(response.data)
+        except urllib3.exceptions.HTTPError as error:
+            raise Unavailable(f"the answer to {path} broke off: {error}", next_step="It is tried again.") from None
         except ValueError:
             raise Unavailable(
                 f"the API server answers {path} with no JSON: {response.data[:80]!r}",

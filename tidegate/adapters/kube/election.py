@@ -7,6 +7,7 @@ added it is the epoch.
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import dataclass
 from typing import Any
@@ -38,8 +39,10 @@ class LeaseElection:
         self._api = api
         self._clock = clock
         self._lock = threading.Lock()
+        self._renewing = threading.Lock()
         self._seen: dict[str, _Seen] = {}
         self._held_until: dict[tuple[str, int], float] = {}
+        self._floor: dict[str, int] = {}
 
     def acquire(self, name: str, holder: str, ttl_seconds: float) -> int | None:
         """Takes a lease that is free, given back or run out, or that is the holder's already.
@@ -59,7 +62,7 @@ class LeaseElection:
             spec = found.get("spec") or {}
             if spec.get("holderIdentity") and spec["holderIdentity"] != holder and not self._ran_out(name, found):
                 return None
-            transitions = int(spec.get("leaseTransitions") or 0)
+            transitions = max(int(spec.get("leaseTransitions") or 0), self._floor.get(name, 0))
             if spec.get("holderIdentity") != holder or not self._still(name, transitions + 1):
                 transitions += 1
             spec = self._spec(holder, ttl_seconds, transitions)
@@ -73,6 +76,10 @@ class LeaseElection:
 
         While the API server does not answer a lease counts for as long as it was written for.
         """
+        with self._renewing:  # two threads of a holder must not take the lease from each other
+            return self._renew(name, holder, epoch, ttl)
+
+    def _renew(self, name: str, holder: str, epoch: int, ttl: float) -> bool:
         now = self._clock.monotonic()
         left = self._held_until.get((name, epoch), now) - now
         if left <= 0:
@@ -104,6 +111,13 @@ class LeaseElection:
             self._api.replace(LEASE, {"metadata": found["metadata"], "spec": spec})
         except (Conflict, Unavailable) as error:
             _log.warning("the lease was not given back; it runs out", lease=name, problem=str(error))
+
+    def lift(self, name: str, above: int) -> None:
+        """Lets the next epoch exceed one that was seen on what the leader owns: a Lease that was deleted or not
+        restored would begin at 1, and all of its holder's writes would be refused."""
+        self._floor[name] = above
+        with self._lock:
+            self._held_until = {key: until for key, until in self._held_until.items() if key[0] != name}
 
     def held(self, name: str) -> Fence | None:
         """The fence of the lease that this process holds now."""
@@ -153,7 +167,7 @@ class LeaseElection:
         now = self._now()
         return {
             "holderIdentity": holder,
-            "leaseDurationSeconds": max(1, round(ttl)),
+            "leaseDurationSeconds": max(1, math.ceil(ttl)),
             "acquireTime": now,
             "renewTime": now,
             "leaseTransitions": transitions,
