@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from serving.rollout.operator_actions import REFUSED
+from tidegate.cli import asking
 from tidegate.cli import rollout as cli
 from tidegate.clock import SystemClock
 from tidegate.db import Database
@@ -73,7 +74,7 @@ def test_a_refused_request_is_a_conflict(controller: list[str]) -> None:
 def test_without_an_answer_only_an_abort_stays_in_the_queue(
     actions: ActionStore, monkeypatch: pytest.MonkeyPatch, action: str, left: int
 ) -> None:
-    monkeypatch.setattr(cli, "_ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(asking, "ANSWER_SECONDS", 0.1)
     with pytest.raises(Unavailable, match="has not answered"):
         ask(action)
     assert len(actions.pending(NAME)) == left

@@ -95,5 +95,7 @@ def _chosen(where: str, context: str) -> dict[str, Any]:
     if wanted not in entries:
         problem = f"has no context {wanted!r}" if wanted else "has no current context"
         names = ", ".join(sorted(entries)) or "none"
-        raise InvalidInput(f"the kubeconfig {where} {problem}", next_step=f"Name one with --context; there are: {names}.")
+        raise InvalidInput(
+            f"the kubeconfig {where} {problem}", next_step=f"Name one with --context; there are: {names}."
+        )
     return {"name": wanted, "context": entries[wanted]}
