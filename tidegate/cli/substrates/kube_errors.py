@@ -14,6 +14,8 @@ from tidegate.errors import Conflict, Denied, InvalidInput, NotFound, TidegateEr
 
 KINDS = {name: ApiKind(name, API_VERSION, kind.plural) for name, kind in CLUSTER_KINDS.items()}
 _RBAC = re.compile(r'cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)" in API group "(?P<group>[^"]*)"')
+_DENIED_BY_RULE = " denied request: "
+"""Between the name of an admission policy and its own words."""
 _FORBIDDEN = ": Forbidden: "
 """Of a field, in the message of a rule about changes: the manifest is right, and what is there stands against it."""
 
@@ -64,9 +66,12 @@ def missing(api: PersonApi, error: NotThere) -> TidegateError:
 
 
 def _denied(error: Denied, api: PersonApi) -> Denied:
+    _, by_rule, said = error.problem.partition(_DENIED_BY_RULE)
+    if by_rule:
+        return Denied(f"a rule of the cluster refuses it: {said}", next_step="Do what the rule asks for; see above.")
     lacks = _RBAC.search(error.problem)
     if lacks is None:
-        return error if "does not know who asks" in error.problem else Denied(error.problem, next_step=_RULE)
+        return error
     what = lacks["resource"] + (f".{lacks['group']}" if lacks["group"] else "")
     asks = f"{lacks['verb']} {what} -n {api.namespace}"
     return Denied(
@@ -74,9 +79,6 @@ def _denied(error: Denied, api: PersonApi) -> Denied:
         next_step=f"Have a role bound to you that lets you {lacks['verb']} {what} in namespace {api.namespace!r}; "
         f"'kubectl auth can-i {asks}' then says yes. docs/rollouts.md lists what each command needs.",
     )
-
-
-_RULE = "A rule of the cluster says so, not a missing role; do what its message asks."
 
 
 def _of(api: PersonApi) -> str:
