@@ -38,8 +38,8 @@ def ask(rollouts: Rollouts, deployment: Deployment, action: str, reason: str, ro
             answer = _withdraw(rollouts, asked, action)
     except (KeyboardInterrupt, SystemExit):
         late = None if action == _STAYS else _withdraw(rollouts, asked, action)
-        if late is not None:
-            console(stderr=True).print(late.text, markup=False, soft_wrap=True)
+        done = "it was withdrawn" if late is None else late.text
+        _note(f"{action}: {'it stays in the queue' if action == _STAYS else done}")
         raise
     if answer is None:
         left = "it was withdrawn"
@@ -83,13 +83,16 @@ def _withdraw(rollouts: Rollouts, asked: Asked, action: str) -> Answer | None:
 
 def _say_where(rollouts: Rollouts, asked: Asked, seen: str | None) -> None:
     """Beside the answer: where it was, under which name, and what it hit when that is not what the person saw."""
-    notes = console(stderr=True)
     if rollouts.place:
-        notes.print(f"asked by {asked.by}{rollouts.place}", markup=False, soft_wrap=True)
+        _note(f"asked by {asked.by}{rollouts.place}")
     hit = _hit(rollouts, asked)
     if hit is not None and seen is not None and hit != seen:
         text = f"It hit rollout {hit}, which began while you asked; before, {seen} was on."
-        notes.print(f"{text} 'tidegate rollout resume' tries that version again.", markup=False, soft_wrap=True)
+        _note(f"{text} 'tidegate rollout resume' tries that version again.")
+
+
+def _note(text: str) -> None:
+    console(stderr=True).print(text, markup=False, soft_wrap=True)
 
 
 def _hit(rollouts: Rollouts, asked: Asked) -> str | None:
