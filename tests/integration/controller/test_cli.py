@@ -31,7 +31,9 @@ def world(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     made = make(tmp_path, None)
     if isinstance(made, KubeWorld):
         monkeypatch.setenv("TIDEGATE_PROFILE", "cluster")
-        monkeypatch.setenv("KUBECONFIG", str(made.api.kubeconfig("admin", made.namespace)))
+        mine = tmp_path / "kubeconfig"  # a copy: the platform writes its own anew whenever it connects
+        mine.write_text(made.api.kubeconfig("admin", made.namespace).read_text())
+        monkeypatch.setenv("KUBECONFIG", str(mine))
     return made
 
 
