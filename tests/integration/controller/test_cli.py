@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ from typer.testing import CliRunner
 
 from tests.integration.controller.conftest import Make
 from tests.integration.controller.kube_world import KubeWorld
+from tests.integration.controller.people import controlled
 from tests.integration.controller.world import NAME, RUNTIME, World, deployment
 from tidegate.cli import asking
 from tidegate.cli.main import app
@@ -50,24 +49,6 @@ def shadowing(world: World) -> World:
     return world
 
 
-@contextmanager
-def controlled(world: World) -> Iterator[None]:
-    """A controller that runs beside the command."""
-    stop = threading.Event()
-
-    def work() -> None:
-        while not stop.wait(0.05):
-            world.tick()
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-
-
 def run(*arguments: str, command: str = "rollout", stdin: str = "") -> str:
     result = CliRunner().invoke(app, [command, *arguments], input=stdin, catch_exceptions=False)
     assert result.exit_code == 0, result.output
@@ -83,6 +64,12 @@ def apply(*resources: AnyResource, options: tuple[str, ...] = ()) -> list[str]:
         manifests.append(manifest)
     said = run("-f", "-", "-o", "json", *options, command="apply", stdin=yaml.safe_dump_all(manifests))
     return [row["result"] for row in json.loads(said)]
+
+
+def attempt(world: World) -> str:
+    found = world.state.attempt
+    assert found is not None
+    return found.id
 
 
 def pending(world: World) -> list[str]:
@@ -156,20 +143,20 @@ def test_pause_resume_and_abort_are_answered(shadowing: World) -> None:
         with pytest.raises(Conflict, match="no step waits for an approval"):
             run("approve")
         assert "(wrong data)" in run("abort", NAME, "--reason", "wrong data")
-    assert shadowing.status["candidate"] is None
+    assert shadowing.state.candidate is None
 
 
 def test_a_request_for_another_attempt_is_refused(shadowing: World) -> None:
     with controlled(shadowing), pytest.raises(Conflict, match=f"it is meant for rollout {NAME}-v9-9"):
         run("abort", "--rollout", f"{NAME}-v9-9")
-    assert shadowing.status["candidate"] == "2"
+    assert shadowing.state.candidate == "2"
 
 
 def test_what_a_person_asks_means_the_attempt_that_they_see_and_an_abort_whatever_is_on(
     shadowing: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(asking, "ANSWER_SECONDS", 0.0)
-    seen = shadowing.status["rollout"]
+    seen = attempt(shadowing)
     meant = {}
 
     def look(*_: object) -> None:
@@ -184,15 +171,17 @@ def test_what_a_person_asks_means_the_attempt_that_they_see_and_an_abort_whateve
 
 
 def test_an_abort_says_when_it_hit_an_attempt_that_began_meanwhile(shadowing: World, tmp_path: Path) -> None:
-    seen = shadowing.status["rollout"]
+    seen = attempt(shadowing)
     shadowing.nominate("3")
     real = asking.ask
 
     with pytest.MonkeyPatch.context() as patch:
         # What is seen is read before the controller's round that starts version 3; the abort arrives after it.
         def late(*arguments: object) -> None:
-            shadowing.tick()
-            shadowing.until("Preflight", "Shadow", ticks=5)
+            for _ in range(60):
+                if attempt(shadowing) != seen:
+                    break
+                shadowing.tick()
             with controlled(shadowing):
                 real(*arguments)  # type: ignore[arg-type]
 
@@ -213,7 +202,7 @@ def test_without_a_controller_only_an_abort_stays(
     assert caught.value.exit_code == 5
     assert pending(shadowing) == left
     shadowing.tick()
-    assert shadowing.status["candidate"] == (None if left else "2")
+    assert shadowing.state.candidate == (None if left else "2")
 
 
 def test_an_interrupted_wait_takes_the_request_back(shadowing: World, monkeypatch: pytest.MonkeyPatch) -> None:
