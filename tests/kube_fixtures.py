@@ -102,7 +102,7 @@ def _rights() -> list[object]:
         "tidegate:people": [
             {**ours, "verbs": look},
             {"apiGroups": [_GROUP], "resources": ["modelruntimes", "modeldeployments"], "verbs": write},
-            {"apiGroups": [_GROUP], "resources": ["rolloutactions"], "verbs": ["create"]},
+            {"apiGroups": [_GROUP], "resources": ["rolloutactions"], "verbs": ["create", "delete"]},
         ],
         "tidegate:operators": [
             {**ours, "verbs": write},

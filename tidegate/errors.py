@@ -58,6 +58,12 @@ class Unavailable(TidegateError):
     exit_code = 5
 
 
+class Denied(Unavailable):
+    """Whoever asks may not. It is a kind of `Unavailable`: with the permission, trying again succeeds."""
+
+    exit_code = 9
+
+
 class GateFailed(TidegateError):
     """A quality gate said no. Nothing was registered."""
 

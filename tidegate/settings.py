@@ -262,6 +262,29 @@ def load_settings(home: Path | None = None) -> Settings:
         raise _explained(error) from None
 
 
+class _Place(Settings):
+    """Settings without the check that a cluster's addresses are all there."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        return self
+
+
+def load_place() -> tuple[Profile, str]:
+    """The profile, and the cluster's namespace if one is set: all that a command needs that only calls an API server.
+
+    A person's machine has none of the addresses that the processes of a cluster are told.
+
+    Raises:
+        InvalidInput: a value is malformed.
+    """
+    try:
+        place = _Place()
+    except ValidationError as error:
+        raise _explained(error) from None
+    return place.profile, place.cluster.namespace
+
+
 def read_platform_file(home: Path) -> dict[str, Any]:
     """The content of `<home>/platform.json`; empty when there is no such file.
 

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from tidegate.cli.context import open_database
+from tidegate.cli import substrates
+from tidegate.cli.options import ContextOption, NamespaceOption
 from tidegate.cli.output import Format, OutputOption, render
-from tidegate.clock import SystemClock
 from tidegate.errors import InvalidInput, NotFound
 
 
 def command(
     file: Annotated[list[str], typer.Option("-f", "--file", help="A manifest, a folder of them, or - for stdin.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the manifests and change nothing.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Check the manifests and change nothing. On a cluster its API server checks, too."
+        ),
+    ] = False,
     output: OutputOption = Format.table,
+    namespace: NamespaceOption = "",
+    context: ContextOption = "",
 ) -> None:
-    """Apply ModelRuntimes and ModelDeployments: the same manifests that a cluster takes.
+    """Apply ModelRuntimes and ModelDeployments: the same manifests on one machine and on a cluster.
 
     All files are read and checked before anything is changed: one wrong manifest and nothing is applied. The
-    controller acts on the change; watch it with 'tidegate rollout watch'.
+    controller acts on the change; watch it with 'tidegate rollout watch'. On a cluster this is a server-side apply by
+    the field manager 'tidegate'. Where a plan takes a second person, who applies a change is on record with it.
     """
     from tidegate.manifests import parse_manifests  # noqa: PLC0415 - pydantic models and YAML
 
@@ -30,19 +38,9 @@ def command(
     resources = [resource for source, text in texts for resource in parse_manifests(text, source)]
     if not resources:
         raise InvalidInput(f"no manifest in {', '.join(file)}", next_step="Name a file that holds one.")
-    rows: list[dict[str, Any]] = []
-    if dry_run:
-        rows = [{"kind": r.kind, "name": r.metadata.name, "result": "valid (dry run)"} for r in resources]
-    else:
-        from tidegate.store.resources import ResourceStore  # noqa: PLC0415 - SQLAlchemy
-
-        store = ResourceStore(open_database(), SystemClock())
-        # Runtimes first: a deployment that names one must find it.
-        for resource in sorted(resources, key=lambda r: r.kind != "ModelRuntime"):
-            stored, changed = store.apply(resource, actor="cli")
-            result = "unchanged" if not changed else "created" if stored.generation == 1 else "configured"
-            rows.append({"kind": resource.kind, "name": resource.metadata.name, "result": result})
-    render(rows, output)
+    # Runtimes first: a deployment that names one must find it.
+    resources.sort(key=lambda resource: resource.kind != "ModelRuntime")
+    render(substrates.resources(namespace, context).apply(resources, dry_run=dry_run), output)
 
 
 def _read(name: str) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ EXIT_CODES: dict[int, str] = {
     6: "a quality gate said no",
     7: "a contract is broken: schema, digest, attestation, ledger",
     8: "no room left: disk, memory, ports, slots",
+    9: "not allowed: a permission is missing",
     130: "interrupted",
 }
 

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import getpass
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tidegate.cli.context import open_database
+from tidegate.cli import substrates
+from tidegate.cli.asking import ask
+from tidegate.cli.options import ContextOption, NamespaceOption
 from tidegate.cli.output import Format, OutputOption, console, render
-from tidegate.clock import SystemClock
-from tidegate.errors import Conflict, NotFound, Unavailable
+from tidegate.errors import Denied, NotFound, Unavailable
 
 if TYPE_CHECKING:
-    from tidegate.store.resources import ResourceStore, StoredResource
+    from tidegate.cli.substrates import Deployment, Rollouts
 
 app = typer.Typer(no_args_is_help=True, help="Watch rollouts and decide: approve, promote, abort, pause, resume.")
 
 _POLL_SECONDS = 0.5
-_ANSWER_SECONDS = 15.0
+_PATIENCE_SECONDS = 60.0
+"""How long a watch goes on without being able to look."""
 _SETTLED = {"Succeeded", "RolledBack", "Pending"}
 _COLUMNS = {
     "name": "deployment",
@@ -46,25 +47,45 @@ _HISTORY = {
 _VERDICTS = {"metric": "metric", "mode": "mode", "outcome": "verdict", "reason": "why"}
 NameArgument = Annotated[str | None, typer.Argument(help="The deployment; not needed when there is only one.")]
 ReasonOption = Annotated[str, typer.Option("--reason", "-r", help="Why; it is recorded with your name.")]
+MeantOption = Annotated[
+    str,
+    typer.Option(
+        "--rollout", help="The attempt that is meant; a later one refuses. Default: the last one.", show_default=False
+    ),
+]
+AbortedOption = Annotated[
+    str,
+    typer.Option(
+        "--rollout",
+        help="Abort this attempt only; a later one refuses. Default: whatever is on when it arrives.",
+        show_default=False,
+    ),
+]
 
 
 @app.command("list")
-def list_rollouts(output: OutputOption = Format.table) -> None:
+def list_rollouts(
+    output: OutputOption = Format.table, namespace: NamespaceOption = "", context: ContextOption = ""
+) -> None:
     """List deployments and how their rollouts go."""
-    rows = [_row(item) for item in _store().list("ModelDeployment")]
-    render(rows, output, _COLUMNS, empty="no deployment is applied")
+    rollouts = substrates.rollouts(namespace, context)
+    rows = [_row(item) for item in rollouts.all()]
+    render(rows, output, _COLUMNS, empty=f"no deployment is applied{rollouts.place}")
 
 
 @app.command()
 def watch(
     name: NameArgument = None,
     follow: Annotated[bool, typer.Option(help="Stay also after the rollout has ended.")] = False,
+    namespace: NamespaceOption = "",
+    context: ContextOption = "",
 ) -> None:
     """Follow a rollout, a line for every change, until it has ended. Ctrl-C leaves it running."""
-    out, store = console(), _store()
+    out, rollouts = console(), substrates.rollouts(namespace, context)
+    found = _find(name, rollouts)
     last: tuple[Any, ...] | None = None
     while True:
-        row = _row(_find(name, store))
+        row = _row(found)
         line = tuple(row[key] for key in ("phase", "step", "weight", "reason", "pairs"))
         if line != last:
             last = line
@@ -78,23 +99,31 @@ def watch(
         if row["phase"] in _SETTLED and not follow:
             return
         time.sleep(_POLL_SECONDS)
+        found = _look_again(found.name, rollouts)
 
 
 @app.command()
-def explain(name: NameArgument = None, output: OutputOption = Format.table) -> None:
+def explain(
+    name: NameArgument = None,
+    output: OutputOption = Format.table,
+    namespace: NamespaceOption = "",
+    context: ContextOption = "",
+) -> None:
     """Say in one paragraph what serves, what is going on and why; then every metric's verdict."""
-    from serving.rollout.explain import explain as in_words  # noqa: PLC0415 - numpy
-    from serving.rollout.state import RolloutState  # noqa: PLC0415
+    from serving.rollout.explain import explain as in_words  # noqa: PLC0415 - pydantic models
 
-    stored = _find(name)
-    if "state" not in stored.status:
+    rollouts = substrates.rollouts(namespace, context)
+    found = _find(name, rollouts)
+    state = rollouts.state(found)
+    if state is None:
         raise Unavailable(
-            f"the controller has not looked at {stored.name} yet", next_step="See 'tidegate status'; wait a moment."
+            f"the controller has not looked at {found.name}{rollouts.place} yet", next_step=rollouts.controller_hint()
         )
-    words = in_words(RolloutState.model_validate(stored.status["state"]))
-    verdicts = stored.status.get("verdicts", [])
+    words = in_words(state)
+    judgement = state.attempt.judgement if state.attempt is not None else None
+    verdicts = [verdict.model_dump(mode="json") for verdict in judgement.verdicts] if judgement is not None else []
     if output != Format.table:
-        render({"explanation": words, "verdicts": verdicts, "conditions": stored.status["conditions"]}, output)
+        render({"explanation": words, "verdicts": verdicts, "conditions": found.status["conditions"]}, output)
         return
     out = console()
     out.print(words, markup=False, soft_wrap=True)
@@ -104,101 +133,123 @@ def explain(name: NameArgument = None, output: OutputOption = Format.table) -> N
 
 
 @app.command()
-def history(name: NameArgument = None, output: OutputOption = Format.table) -> None:
-    """List every transition on record, oldest first, with who or what made it."""
-    from tidegate.ledger import Ledger  # noqa: PLC0415 - SQLAlchemy
+def history(
+    name: NameArgument = None,
+    output: OutputOption = Format.table,
+    namespace: NamespaceOption = "",
+    context: ContextOption = "",
+) -> None:
+    """List transitions, oldest first, with who or what made them.
 
-    stored = _find(name)
-    facts = Ledger(open_database(), SystemClock()).entries(kind="rollout.transition", subject=stored.name)
-    rows = [{**fact.payload, "time": fact.time.isoformat(timespec="seconds")} for fact in facts]
+    On one machine these are all on record. On a cluster they are what its objects keep: the newest 40, and before them
+    how each of the last ten attempts ended; 'tidegate ledger list' has all, where the database is in reach.
+    """
+    rollouts = substrates.rollouts(namespace, context)
+    rows = rollouts.history(_find(name, rollouts))
     render(rows, output, _HISTORY, empty="nothing has happened yet")
 
 
 @app.command()
-def approve(name: NameArgument = None, reason: ReasonOption = "") -> None:
+def approve(
+    name: NameArgument = None,
+    reason: ReasonOption = "",
+    rollout: MeantOption = "",
+    namespace: NamespaceOption = "",
+    context: ContextOption = "",
+) -> None:
     """Approve the step that waits for it."""
-    _ask("approve", name, reason)
+    _ask("approve", name, reason, rollout, namespace, context)
 
 
 @app.command()
-def promote(name: NameArgument = None, reason: ReasonOption = "") -> None:
+def promote(
+    name: NameArgument = None,
+    reason: ReasonOption = "",
+    rollout: MeantOption = "",
+    namespace: NamespaceOption = "",
+    context: ContextOption = "",
+) -> None:
     """Give the candidate all users now, past what the evidence says. Recorded with your name."""
-    _ask("promote", name, reason)
+    _ask("promote", name, reason, rollout, namespace, context)
 
 
 @app.command()
-def abort(name: NameArgument = None, reason: ReasonOption = "") -> None:
+def abort(
+    name: NameArgument = None,
+    reason: ReasonOption = "",
+    rollout: AbortedOption = "",
+    namespace: NamespaceOption = "",
+    context: ContextOption = "",
+) -> None:
     """Take all users back to the stable version now; after a promotion, to the version before."""
-    _ask("abort", name, reason)
+    _ask("abort", name, reason, rollout, namespace, context)
 
 
 @app.command()
-def pause(name: NameArgument = None, reason: ReasonOption = "") -> None:
+def pause(
+    name: NameArgument = None,
+    reason: ReasonOption = "",
+    rollout: MeantOption = "",
+    namespace: NamespaceOption = "",
+    context: ContextOption = "",
+) -> None:
     """Hold the rollout at its weight. Harm still ends it."""
-    _ask("pause", name, reason)
+    _ask("pause", name, reason, rollout, namespace, context)
 
 
 @app.command()
-def resume(name: NameArgument = None, reason: ReasonOption = "") -> None:
+def resume(
+    name: NameArgument = None,
+    reason: ReasonOption = "",
+    rollout: MeantOption = "",
+    namespace: NamespaceOption = "",
+    context: ContextOption = "",
+) -> None:
     """Go on after a pause with a new deadline; after a rollback, try the version again from the beginning."""
-    _ask("resume", name, reason)
+    _ask("resume", name, reason, rollout, namespace, context)
 
 
-def _ask(action: str, name: str | None, reason: str) -> None:
-    """Puts a request into the controller's queue and prints its answer.
-
-    Without an answer an abort stays in the queue, since it is always wanted; any other request is withdrawn.
-    """
-    from serving.rollout.operator_actions import REFUSED  # noqa: PLC0415 - with pydantic models
-    from tidegate.store.actions import ActionStore  # noqa: PLC0415 - SQLAlchemy
-
-    stored = _find(name)
-    actions = ActionStore(open_database(), SystemClock())
-    asked = actions.submit(stored.name, action, f"cli:{getpass.getuser()}", reason)
-    deadline = time.monotonic() + _ANSWER_SECONDS
-    while time.monotonic() < deadline:
-        found = actions.get(asked.id)
-        if found is not None and found.answer is not None:
-            if REFUSED in found.answer:
-                raise Conflict(found.answer, next_step=f"See 'tidegate rollout explain {stored.name}'.")
-            console().print(found.answer, markup=False, soft_wrap=True)
-            return
-        time.sleep(_POLL_SECONDS / 2)
-    if action == "abort":
-        left = "it stays in the queue and is carried out when the controller is back"
-    else:
-        actions.done(asked.id, "withdrawn: the controller did not answer in time")
-        left = "it was withdrawn"
-    raise Unavailable(
-        f"the controller has not answered {action} of {stored.name} for {_ANSWER_SECONDS:g} s; {left}",
-        next_step="Run 'tidegate status' to see whether the controller runs, and 'tidegate up' to start it.",
-    )
+def _ask(action: str, name: str | None, reason: str, rollout: str, namespace: str, context: str) -> None:
+    rollouts = substrates.rollouts(namespace, context)
+    ask(rollouts, _find(name, rollouts), action, reason, rollout)
 
 
-def _store() -> ResourceStore:
-    from tidegate.store.resources import ResourceStore  # noqa: PLC0415 - SQLAlchemy
-
-    return ResourceStore(open_database(), SystemClock())
-
-
-def _find(name: str | None, store: ResourceStore | None = None) -> StoredResource:
-    known = (store or _store()).list("ModelDeployment", deleted=False)
+def _find(name: str | None, rollouts: Rollouts) -> Deployment:
+    if name is not None and (found := rollouts.get(name)) is not None and not found.deleted:
+        return found
+    known = [item for item in rollouts.all() if not item.deleted]
     if name is None and len(known) == 1:
         return known[0]
     names = ", ".join(item.name for item in known) or "none"
     if name is None:
-        raise NotFound(f"there is not one deployment but {len(known)}", next_step=f"Name one of: {names}.")
-    found = next((item for item in known if item.name == name), None)
-    if found is None:
-        raise NotFound(f"deployment {name!r} does not exist", next_step=f"There are: {names}.")
-    return found
+        raise NotFound(
+            f"there is not one deployment{rollouts.place} but {len(known)}", next_step=f"Name one of: {names}."
+        )
+    raise NotFound(f"deployment {name!r} does not exist{rollouts.place}", next_step=f"There are: {names}.")
 
 
-def _row(stored: StoredResource) -> dict[str, Any]:
-    status = stored.status
+def _look_again(name: str, rollouts: Rollouts) -> Deployment:
+    """The deployment that is watched. What holds it may be away for a while."""
+    deadline, silent = time.monotonic() + _PATIENCE_SECONDS, False
+    while True:
+        try:
+            return _find(name, rollouts)
+        except Denied:
+            raise
+        except Unavailable as error:
+            if time.monotonic() > deadline:
+                raise
+            if not silent:
+                console(stderr=True).print(f"{error.problem}; still watching", markup=False, soft_wrap=True)
+            silent = True
+            time.sleep(_POLL_SECONDS)
+
+
+def _row(found: Deployment) -> dict[str, Any]:
+    status = found.status
     keys = ("stable", "candidate", "phase", "step", "pairs", "reason", "message")
     return {
-        "name": stored.name,
+        "name": found.name,
         **{key: status.get(key) for key in keys},
         "weight": float(status.get("weight") or 0.0),
         "eta": status.get("etaSeconds"),

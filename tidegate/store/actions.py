@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal, cast, get_args
 
@@ -43,20 +43,21 @@ class ActionStore:
         self._db = db
         self._clock = clock
 
-    def submit(self, deployment: str, action: str, by: str, reason: str = "") -> SubmittedAction:
-        """Puts a request into the queue.
+    def submit(
+        self, deployment: str, action: str, by: str, reason: str = "", rollout: str | None = None
+    ) -> SubmittedAction:
+        """Puts a request into the queue; a later attempt than `rollout` will refuse it.
 
         Raises:
             InvalidInput: no such action.
         """
         if action not in ACTION_NAMES:
             raise InvalidInput(f"action {action!r} is unknown", next_step=f"Use one of {', '.join(ACTION_NAMES)}.")
-        made = SubmittedAction(new_id(), deployment, cast(ActionName, action), by, reason, self._clock.now())
-        values = {
-            name: getattr(made, name) for name in ("id", "deployment", "action", "by", "reason", "time", "answer")
-        }
+        made = SubmittedAction(
+            new_id(), deployment, cast(ActionName, action), by, reason, self._clock.now(), rollout=rollout
+        )
         with self._db.write() as conn:
-            conn.execute(sa.insert(rollout_actions).values(values))
+            conn.execute(sa.insert(rollout_actions).values(asdict(made)))
         return made
 
     def pending(self, deployment: str) -> list[SubmittedAction]:
@@ -81,4 +82,4 @@ class ActionStore:
 
 
 def _submitted(row: sa.Row[Any]) -> SubmittedAction:
-    return SubmittedAction(row.id, row.deployment, row.action, row.by, row.reason, row.time, row.answer)
+    return SubmittedAction(row.id, row.deployment, row.action, row.by, row.reason, row.time, row.answer, row.rollout)

@@ -95,6 +95,7 @@ rollout_actions = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("time", UtcDateTime, nullable=False),
     sa.Column("answer", sa.Text),
+    sa.Column("rollout", sa.String(253)),
     sa.Index("rollout_actions_open", "deployment", "answer"),
 )
 requests = sa.Table(

@@ -9,9 +9,13 @@ from typing import Protocol
 import pytest
 
 from tests.integration.controller.kube_world import KubeWorld
+from tests.integration.controller.people import applied, operable, team
 from tests.integration.controller.world import World
 from tests.kube_api import KubeApi, ProgramsMissing, kube_programs
+from tests.kube_fixtures import kube
 from tidegate.clock import Clock
+
+__all__ = ["applied", "kube", "operable", "team"]
 
 
 class Make(Protocol):

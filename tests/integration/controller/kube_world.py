@@ -22,11 +22,14 @@ from tidegate.errors import Conflict
 from tidegate.ids import new_id
 from tidegate.settings import Intervals, Settings
 
-_RAY_SERVICE = ROOT / "tests" / "integration" / "controller" / "rayservice_crd.yaml"
+RAY_SERVICE_CRD = ROOT / "tests" / "integration" / "controller" / "rayservice_crd.yaml"
 
 
 class KubeWorld(World):
     """`look` does what kopf's watches do in the operator's process."""
+
+    manager = "kubectl"
+    """Who applies manifests, as the API server's managed fields have it."""
 
     def __init__(
         self,
@@ -46,7 +49,12 @@ class KubeWorld(World):
     @staticmethod
     def install(api: KubeApi) -> None:
         api.kubectl("apply", "--server-side", "-f", str(ROOT / "helm" / "tidegate" / "crds"))
-        api.kubectl("apply", "--server-side", "-f", str(_RAY_SERVICE))
+        api.kubectl("apply", "--server-side", "-f", str(RAY_SERVICE_CRD))
+        KubeWorld.wait_served(api)
+
+    @staticmethod
+    def wait_served(api: KubeApi) -> None:
+        """Until the API server has taken up all definitions."""
         api.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
         for kind in WATCHED:  # established is not yet served: "storage is (re)initializing" for some seconds
             while api.kubectl("get", f"{kind.plural}.{kind.version.split('/')[0]}", check=False).returncode != 0:
@@ -102,7 +110,14 @@ class KubeWorld(World):
     def apply_raw(self, manifest: dict[str, Any]) -> None:
         manifest["metadata"]["namespace"] = self.namespace
         done = self.api.kubectl(
-            "apply", "--server-side", "-f", "-", namespace=self.namespace, stdin=json.dumps(manifest), check=False
+            "apply",
+            "--server-side",
+            f"--field-manager={self.manager}",
+            "-f",
+            "-",
+            namespace=self.namespace,
+            stdin=json.dumps(manifest),
+            check=False,
         )
         if done.returncode != 0:
             raise Conflict(done.stderr)

@@ -10,7 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from serving.rollout.operator_actions import REFUSED
+from tidegate.cli import asking, substrates
 from tidegate.cli import rollout as cli
+from tidegate.cli.substrates import Deployment
 from tidegate.clock import SystemClock
 from tidegate.db import Database
 from tidegate.errors import Conflict, Unavailable
@@ -73,7 +75,33 @@ def test_a_refused_request_is_a_conflict(controller: list[str]) -> None:
 def test_without_an_answer_only_an_abort_stays_in_the_queue(
     actions: ActionStore, monkeypatch: pytest.MonkeyPatch, action: str, left: int
 ) -> None:
-    monkeypatch.setattr(cli, "_ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(asking, "ANSWER_SECONDS", 0.1)
     with pytest.raises(Unavailable, match="has not answered"):
         ask(action)
     assert len(actions.pending(NAME)) == left
+
+
+def test_a_watch_goes_on_when_it_cannot_look_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Flickering:
+        """Every other look fails; the rollout ends with the third that does not."""
+
+        place = ""
+
+        def __init__(self) -> None:
+            self.looks = 0
+
+        def get(self, name: str) -> Deployment:
+            self.looks += 1
+            if self.looks % 2 == 0:
+                raise Unavailable("the API server does not answer")
+            phase = "Succeeded" if self.looks > 4 else "Shadow"
+            return Deployment(name, {"phase": phase, "message": f"look {self.looks}"})
+
+    monkeypatch.setattr(substrates, "rollouts", lambda *_: Flickering())
+    monkeypatch.setattr(cli, "_POLL_SECONDS", 0.01)
+    result = CliRunner().invoke(cli.app, ["watch", NAME], catch_exceptions=False)
+    assert [line.split()[1] for line in result.stdout.splitlines()] == ["Shadow:", "Succeeded:"]
+    assert "the API server does not answer; still watching" in result.stderr
+    monkeypatch.setattr(cli, "_PATIENCE_SECONDS", -1.0)
+    with pytest.raises(Unavailable):
+        CliRunner().invoke(cli.app, ["watch", NAME], catch_exceptions=False)

@@ -15,12 +15,12 @@ from typing import Any, Self
 import urllib3
 from kubernetes import client, config
 
-from tidegate.errors import Conflict, InvalidInput, TidegateError, Unavailable
+from tidegate.errors import Conflict, Denied, InvalidInput, TidegateError, Unavailable
 
 Object = dict[str, Any]
 _JSON = "application/json"
 _MERGE_PATCH = "application/merge-patch+json"
-_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _POOL = 32
 
 
@@ -70,9 +70,9 @@ class KubeApi:
         """
         made = client.Configuration()
         try:
-            if _NAMESPACE_FILE.exists():
+            if NAMESPACE_FILE.exists():
                 config.load_incluster_config(client_configuration=made)
-                found = _NAMESPACE_FILE.read_text(encoding="utf-8").strip()
+                found = NAMESPACE_FILE.read_text(encoding="utf-8").strip()
             else:
                 config.load_kube_config(client_configuration=made)
                 _, active = config.list_kube_config_contexts()
@@ -85,10 +85,10 @@ class KubeApi:
         return cls(_client(made), namespace or found, seconds)
 
     @classmethod
-    def from_kubeconfig(cls, path: Path, namespace: str, *, seconds: float = 5.0) -> Self:
-        """The API server of a kubeconfig's current context."""
+    def from_kubeconfig(cls, path: Path | str, namespace: str, *, context: str = "", seconds: float = 5.0) -> Self:
+        """The API server of a kubeconfig's context; unset: the current one."""
         made = client.Configuration()
-        config.load_kube_config(config_file=str(path), client_configuration=made)
+        config.load_kube_config(config_file=str(path), context=context or None, client_configuration=made)
         return cls(_client(made), namespace, seconds)
 
     def call_as(self, name: str) -> None:
@@ -180,7 +180,7 @@ class KubeApi:
         except _NotThereError:
             if missing_is_none:
                 return None
-            raise Conflict(f"{path.rpartition('/')[2]} is gone", next_step="It was deleted meanwhile.") from None
+            raise NotThere(f"{path.rpartition('/')[2]} is gone", next_step="It was deleted meanwhile.") from None
         try:
             answer: Object = json.loads(response.data)
         except urllib3.exceptions.HTTPError as error:
@@ -243,6 +243,10 @@ def _client(made: client.Configuration) -> client.ApiClient:
     return client.ApiClient(made)
 
 
+class NotThere(Conflict):
+    """404 where something must be: the object, its namespace or its kind."""
+
+
 class _NotThereError(TidegateError):
     """404: the callers know whether that is an error."""
 
@@ -259,7 +263,7 @@ class _BusyError(Unavailable):
 
 _BUSY, _BUSY_TRIES, _BUSY_SECONDS = 429, 4, 0.3
 _NOT_FOUND, _CONFLICT, _GONE, _INVALID, _BAD = 404, 409, 410, 422, 400
-_DENIED = frozenset({401, 403})
+_UNKNOWN, _DENIED = 401, 403
 
 
 def _head(kind: ApiKind) -> Object:
@@ -278,8 +282,13 @@ def _message(body: Any) -> str:
 def _error(status: int | None, message: str, what: str) -> TidegateError:
     if status in {_CONFLICT, _GONE}:
         return Conflict(message or f"{what} changed meanwhile", next_step="Read it again and decide anew.")
-    if status in _DENIED:
-        return Unavailable(
+    if status == _UNKNOWN:
+        return Denied(
+            f"the API server does not know who asks for {what}: {message}",
+            next_step="Renew the credentials; 'kubectl auth whoami' says whose they are.",
+        )
+    if status == _DENIED:
+        return Denied(
             f"the API server refuses {what}: {message}",
             next_step="Give the service account the role that the chart has for it.",
         )
