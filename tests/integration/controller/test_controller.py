@@ -223,6 +223,14 @@ def test_deployments_on_one_engine_keep_what_serves_before_any_canary() -> None:
     assert [slot.id for slot in held] == ["a/1", "b/1", "a/2"]
 
 
+def test_a_version_that_is_judged_is_not_unloaded_for_another_deployments_candidate() -> None:
+    def slots(*ids: str) -> tuple[AdapterSlot, ...]:
+        return tuple(AdapterSlot(id=name, uri=f"/{name}", digest="sha256:" + "a" * 64, rank=8) for name in ids)
+
+    held = shared_slots([slots("a/1", "a/2"), slots("b/1", "b/2")], 3, loaded=("a/1", "b/1", "b/2"))
+    assert [slot.id for slot in held] == ["a/1", "b/1", "b/2"]
+
+
 def test_a_deleted_deployment_is_taken_out_of_routing(world: World) -> None:
     world.tick()
     world.delete("ModelDeployment", NAME)

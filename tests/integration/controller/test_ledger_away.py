@@ -107,3 +107,16 @@ def test_an_operator_that_starts_afterwards_tells_what_the_one_before_could_not(
     again.tick()
     again.tick()
     check_the_record_is_whole(world)
+
+
+def test_a_lease_that_is_taken_again_meanwhile_loses_no_fact(world: KubeWorld, wire: TcpProxy) -> None:
+    wire.cut()
+    world.ask("abort", "ada")
+    rounds(world, 4)
+    world.controller.release()
+    rounds(world, 2)
+    wire.mend()
+    time.sleep(1.1)
+    world.tick()
+    world.tick()
+    check_the_record_is_whole(world)

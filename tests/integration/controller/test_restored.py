@@ -1,0 +1,125 @@
+"""What backups, lost answers, other releases and other leaders leave behind: users stay where they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving.operator.objects import OWN
+from serving.operator.resources import KubeResources
+from tests.integration.controller.kube_world import KubeWorld
+from tests.integration.controller.test_engine_upgrade import arms, engines, runtime
+from tests.integration.controller.world import NAME, RUNTIME
+from tests.kube_api import KubeApi
+from tidegate.adapters.kube.api import LEASE
+from tidegate.errors import Unavailable
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def world(kube_api: KubeApi, tmp_path: Path) -> KubeWorld:
+    made = KubeWorld(tmp_path, kube_api, KubeWorld.new_namespace(kube_api))
+    made.set_up()
+    made.until("Succeeded")
+    made.tick()
+    made.tick()
+    return made
+
+
+def change(
+    world: KubeWorld, kind: str, name: str, edit: Callable[[dict[str, Any]], dict[str, Any]], **more: Any
+) -> None:
+    client = world.client()
+    body = client.get(OWN[kind], name)
+    assert body is not None
+    client.replace(OWN[kind], edit(body), **more)
+
+
+def test_a_lease_that_was_not_restored_gets_an_epoch_above_all_that_was_signed(world: KubeWorld) -> None:
+    for _ in range(3):  # leaders come and go
+        world.controller.release()
+        world.tick()
+    world.controller.release()
+    world.client().delete(LEASE, "tidegate-controller")
+    again = world.again()
+    for _ in range(3):
+        again.tick()
+    assert again.controller.leads
+    asked = again.ask("pause", "ada")
+    again.tick()
+    assert "was refused" in (again.answer(asked) or "")  # it is heard: writes are taken
+
+
+def test_a_deployment_that_this_release_cannot_read_keeps_its_adapter(world: KubeWorld) -> None:
+    def newer(body: dict[str, Any]) -> dict[str, Any]:
+        state = {**body["status"]["state"], "phase": "Dreaming"}
+        return {**body, "status": {**body["status"], "state": state}}
+
+    change(world, "ModelDeployment", NAME, newer, status=True)
+    world.controller.release()
+    again = world.again()
+    for _ in range(4):
+        again.tick()
+    assert engines(world) == {"local": ["banking-intent/1"]}
+    assert arms(world) == [("1", "banking-intent/1", 100.0)]
+
+
+def test_an_older_status_than_the_routing_unloads_nothing_and_moves_nobody(world: KubeWorld) -> None:
+    old = world.client().get(OWN["ModelDeployment"], NAME)
+    assert old is not None
+    world.nominate("2")
+    world.until("Shadow")
+    world.until("Succeeded", outcomes="+=+=+")
+    world.tick()
+    world.controller.release()
+    change(
+        world,
+        "ModelDeployment",
+        NAME,
+        lambda body: {**body, "status": {**old["status"], "leaderEpoch": body["status"]["leaderEpoch"]}},
+        status=True,
+    )
+    again = world.again()
+    for _ in range(4):
+        again.tick()
+    assert [(version, weight) for version, _, weight in arms(world)] == [("2", 100.0)]
+    assert "banking-intent/2" in engines(world)["local"]
+    assert again.status["stable"] == "2"
+
+
+def test_a_manifest_taken_back_in_mid_canary_keeps_the_engine_until_nobody_is_on_it(world: KubeWorld) -> None:
+    world.apply(runtime(image="registry.example/engine:2"))
+    world.until("Shadow")
+    world.until("Step", outcomes="+=+=+")
+    world.apply(RUNTIME)
+    for _ in range(3):  # the gateway does not follow
+        world.look()
+        world.parts.registry.poll()
+        world.parts.engines.poll()
+        world.controller.round()
+        assert "local-e2" in engines(world)
+    for _ in range(8):
+        world.tick()
+    assert engines(world) == {"local": ["banking-intent/1"]}
+
+
+def test_a_decision_whose_answer_was_lost_reaches_the_ledger(world: KubeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.nominate("2")
+    write = KubeResources.write_status
+
+    def written_but_unheard(self: KubeResources, *arguments: Any) -> None:
+        monkeypatch.setattr(KubeResources, "write_status", write)
+        write(self, *arguments)
+        raise Unavailable("the answer was lost")
+
+    monkeypatch.setattr(KubeResources, "write_status", written_but_unheard)
+    world.tick()
+    world.until("Shadow")
+    world.tick()
+    told = [entry.payload["reason"] for entry in world.ledger.entries(kind="rollout.transition", subject=NAME)]
+    assert told.count("Nominated") == 2  # of version 1 and of version 2
+    assert [item.reason for item in world.state.history] == told
