@@ -19,6 +19,7 @@ from tidegate.ports import AdapterSlot
 
 AdapterState = Literal["loading", "ready", "failed", "unloading"]
 _DRAIN_POLL_SECONDS = 0.05
+_FIRST_RETRY_SECONDS, _LONGEST_RETRY_SECONDS = 5.0, 60.0
 _WARM_UP = (Message(role="user", content="hello"),)
 
 
@@ -35,7 +36,7 @@ class AdapterSet:
     """Brings the generator's adapters to what was declared last; one reconciliation at a time.
 
     Each adapter stands for itself: one that cannot be loaded is reported as failed, with the reason, and tried again
-    with the next declaration; the others serve on.
+    with the next declaration and after a while; the others serve on.
 
     Args:
         loop: the engine's loop.
@@ -50,6 +51,7 @@ class AdapterSet:
         self._status: dict[str, AdapterStatus] = {}
         self._wanted: dict[str, AdapterSlot] = {}
         self._lock = asyncio.Lock()
+        self._again: asyncio.Task[None] | None = None
 
     @property
     def status(self) -> tuple[AdapterStatus, ...]:
@@ -64,6 +66,23 @@ class AdapterSet:
     async def reconcile(self, wanted: Sequence[AdapterSlot]) -> None:
         """Unloads what is not wanted (when its requests have ended), then loads and warms what is missing."""
         self._wanted = {slot.id: slot for slot in wanted}
+        await self._bring_about()
+        if self._failed and (self._again is None or self._again.done()):
+            self._again = asyncio.create_task(self._try_again())
+
+    @property
+    def _failed(self) -> bool:
+        return any(status.state == "failed" for status in self._status.values())
+
+    async def _try_again(self) -> None:
+        """A store that hiccuped when a replica started must not leave it without an adapter for good."""
+        pause = _FIRST_RETRY_SECONDS
+        while self._failed:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_RETRY_SECONDS)
+            await self._bring_about()
+
+    async def _bring_about(self) -> None:
         async with self._lock:
             target = dict(self._wanted)  # the latest declaration, whichever call waited for the lock
             gone = [s for s in self._status.values() if target.get(s.slot.id) != s.slot or s.state == "failed"]
