@@ -53,6 +53,9 @@ class Intervals(_Group):
     engine_poll: PositiveFloat = Field(default=1.0, description="controller: asks the engines how they are (s)")
     scorer_tick: PositiveFloat = Field(default=1.0, description="scorer: takes the next unscored pairs (s)")
     dispatcher_tick: PositiveFloat = Field(default=2.0, description="retraining dispatcher: looks for requests (s)")
+    status_write: NonNegativeFloat = Field(
+        default=2.0, description="operator: a status in which only counts changed is written at most so often (s)"
+    )
     lease_ttl: PositiveFloat = Field(default=10.0, description="a lease that is not renewed for so long is free (s)")
     ack_fresh: PositiveFloat = Field(
         default=10.0, description="a gateway that has not acknowledged for so long is not counted as ready (s)"

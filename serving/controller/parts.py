@@ -28,6 +28,7 @@ class Parts:
 
     Attributes:
         leases: of the database, where the scorer holds its own.
+        status_seconds: a status in which only counts changed is written at most so often (s).
         by: runs what reads the database, and may give it up after a time.
         keys: attestation keys that are accepted, by id.
     """
@@ -43,6 +44,7 @@ class Parts:
     announcer: Announcer
     household: Household
     fleet: Fleet
+    status_seconds: float
     by: Callable[[Callable[[], Any]], Any]
     evidence: EvidenceStore
     leases: LeaseStore
@@ -82,6 +84,7 @@ def assemble_local(
         announcer=LogAnnouncer(),
         household=NoHousehold(),
         fleet=OneEngine(),
+        status_seconds=0.0,
         by=lambda read: read(),
         evidence=EvidenceStore(db, clock),
         leases=leases,

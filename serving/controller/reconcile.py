@@ -41,6 +41,7 @@ class Reconciler:
     observer: Observer = field(init=False)
     unsettled: set[str] = field(default_factory=set)
     _acts: dict[str, str] = field(default_factory=dict)
+    _written_at: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.observer = Observer(self.parts)
@@ -102,6 +103,11 @@ class Reconciler:
         )
         if status == stored.status and not decision.answers:
             return
+        clock = self.parts.clock.monotonic()
+        lately = clock - self._written_at.get(stored.name, float("-inf")) < self.parts.status_seconds
+        if lately and not decision.transitions and not decision.answers and _says_the_same(status, stored.status):
+            return  # only counts changed; everything is decided anew in the next round
+        self._written_at[stored.name] = clock
         made = facts(stored.name, decision.state, decision.transitions)
         self.parts.records.record(stored, status, made, decision.answers, fence)
         self.parts.announcer.decided(stored, decision.transitions, status)
@@ -217,6 +223,16 @@ class Reconciler:
         self.parts.records.removed(stored, fence)
         self.parts.resources.purge("ModelDeployment", name, fence=fence)
         _log.info("deployment removed", deployment=name)
+
+
+def _says_the_same(status: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """Whether two statuses differ at most in counts, estimates and sentences."""
+
+    def said(of: Mapping[str, Any]) -> list[Any]:
+        conditions = [(item["type"], item["status"], item["reason"]) for item in of.get("conditions", ())]
+        return [of.get("reason"), of.get("phase"), of.get("observedGeneration"), trouble_of(of), conditions]
+
+    return said(status) == said(before)
 
 
 def trouble_of(status: Mapping[str, Any]) -> str | None:

@@ -78,6 +78,8 @@ class KubeActions:
         """Nobody else would ever answer them."""
         for body in self.unclaimed():
             name = body["spec"]["deployment"]
+            if self._objects.api.get(OWN["ModelDeployment"], name) is not None:
+                continue  # only the watch is late
             spec = body["spec"]
             why = f"there is no ModelDeployment {name}"
             answer = f"{_NAMES[spec['action']]} asked by {spec['requestedBy']}{REFUSED}{why}."

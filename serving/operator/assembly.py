@@ -97,6 +97,7 @@ def assemble(
         announcer=KubeAnnouncer(objects, clock, metrics, holder),
         household=KubeHousehold(objects, routing, actions, records, metrics, clock, cluster.resync_seconds, election),
         fleet=KubeFleet(objects, cluster),
+        status_seconds=settings.intervals.status_write,
         by=by,
         evidence=EvidenceStore(db, clock),
         leases=LeaseStore(db, clock),

@@ -49,14 +49,19 @@ class Objects:
         """
         for kind in WATCHED:
             try:
-                items, _ = self.api.list(kind)
+                items, version = self.api.list(kind)
             except Conflict as error:  # no such kind
                 step = "Install the tidegate chart's definitions (helm/tidegate/crds) and KubeRay."
                 raise NotFound(f"the API server knows no {kind.plural} of {kind.version}", next_step=step) from error
             with self._lock:
                 newer = self._known.get(kind.kind, {})
                 listed = {item["metadata"]["name"]: item for item in items}
-                self._known[kind.kind] = {
+                later = {  # made after the list was: a watch was faster
+                    name: body
+                    for name, body in newer.items()
+                    if name not in listed and int(body["metadata"]["resourceVersion"]) > int(version)
+                }
+                self._known[kind.kind] = later | {
                     name: _newest(item, newer[name]) if name in newer else item for name, item in listed.items()
                 }
 
@@ -66,7 +71,8 @@ class Objects:
         with self._lock:
             known = self._known.setdefault(kind, {})
             if event == "DELETED":
-                known.pop(name, None)
+                if known.get(name, body)["metadata"].get("uid") == body["metadata"].get("uid"):
+                    known.pop(name, None)
             else:
                 known[name] = _newest(body, known[name]) if name in known else body
 

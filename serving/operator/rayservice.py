@@ -6,6 +6,7 @@ depend on that.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,9 +28,10 @@ SERVE_PORT = 8000
 _LONGEST_NAME = 47
 """KubeRay's MaxRayServiceNameLength: it adds a suffix for the cluster, and pods add theirs."""
 _HEAD_CPU, _HEAD_MEMORY = "2", "8Gi"
-_UNHEALTHY_SECONDS = 900
-"""How long KubeRay waits before it replaces a cluster whose applications are unhealthy. Replacing takes a second set of
-GPUs, and users are already back on the other version by then."""
+_OLD_CLUSTER_SECONDS = 600
+"""How long a cluster that KubeRay has replaced is left: the Service before it follows within seconds, or, when this
+operator is away, when it is back."""
+_DNS_1035 = re.compile(r"^[a-z]")
 
 
 _CONTAINER_SECURITY: Json = {
@@ -53,6 +55,11 @@ def rayservice(runtime: str, manifest: Mapping[str, Any], adapters: Sequence[Ada
     Raises:
         InvalidInput: no such node pool, no image, or the engine catalog refuses the spec.
     """
+    if not _DNS_1035.match(runtime):
+        raise InvalidInput(
+            f"the engine's name {runtime!r} does not begin with a letter, as KubeRay and Services want it",
+            next_step="Give the ModelRuntime another name.",
+        )
     if len(runtime) > _LONGEST_NAME:
         raise InvalidInput(
             f"the engine's name {runtime!r} has {len(runtime)} characters; KubeRay takes {_LONGEST_NAME}",
@@ -70,7 +77,7 @@ def rayservice(runtime: str, manifest: Mapping[str, Any], adapters: Sequence[Ada
         "metadata": {"name": runtime, "labels": {**MANAGED, RUNTIME: runtime}},
         "spec": {
             "serveConfigV2": yaml.safe_dump(serve, sort_keys=True),
-            "serviceUnhealthySecondThreshold": _UNHEALTHY_SECONDS,
+            "rayClusterDeletionDelaySeconds": _OLD_CLUSTER_SECONDS,
             "rayClusterConfig": _cluster(runtime, spec, pool, site),
         },
     }

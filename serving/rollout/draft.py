@@ -11,6 +11,7 @@ from serving.rollout.state import HISTORY_KEPT, Attempt, Phase, RolloutState, Tr
 from tidegate.domain.resources import RolloutPlan
 
 ACTIONS_REMEMBERED = 50
+REJECTED_REMEMBERED = 50
 _NO_NAME = re.compile(r"[^a-z0-9]+")
 _MARK = 6
 _NAME_KEPT = 40
@@ -100,6 +101,7 @@ class Draft:
         rejected = dict(self.state.rejected)
         if reject:
             rejected[self.attempt.candidate] = message
+        rejected = dict(list(rejected.items())[-REJECTED_REMEMBERED:])
         self.reroute(
             "RollingBack", reason, message, by=by, weight=0.0, mirror=False, rejected=rejected, paused_from=None
         )

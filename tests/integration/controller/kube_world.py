@@ -69,7 +69,7 @@ class KubeWorld(World):
     def another(self) -> Controller:
         settings = Settings(
             home=self.home,
-            intervals=Intervals(lease_ttl=self.lease_ttl, ack_fresh=10.0),
+            intervals=Intervals(lease_ttl=self.lease_ttl, ack_fresh=10.0, status_write=0),
             database_url=self.database_url,
         )
         key = settings.attestation_key_path
