@@ -65,5 +65,9 @@ def _draft(kind: Kind, subject: str, transition: Transition, payload: dict[str, 
 
 
 def _identity(transition: Transition) -> list[Any]:
-    """What no two transitions of one deployment share, also when two are made at the same moment."""
-    return [transition.time.isoformat(), transition.rollout, transition.reason, transition.message]
+    """What no two transitions of one deployment share, also when two are made at the same moment.
+
+    Two people, or one who is impatient, may ask the same at the same moment and get the same answer.
+    """
+    asked = [transition.action] if transition.action is not None else []
+    return [transition.time.isoformat(), transition.rollout, transition.reason, transition.message, *asked]

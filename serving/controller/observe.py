@@ -9,11 +9,11 @@ from datetime import datetime, timedelta
 from serving.controller.evidence_log import EvidenceLog
 from serving.controller.parts import Parts
 from serving.rollout.evidence import Evidence
+from serving.rollout.freshness import emitting
 from serving.rollout.observation import EngineView, Observation
 from serving.rollout.operator_actions import REQUESTED_BY
 from serving.rollout.preflight import Candidate, Situation
 from serving.rollout.state import ACTIVE, OperatorAction, RolloutState
-from serving.rollout.statistics.concurrent import parse_latency
 from tidegate import attestation
 from tidegate.domain.evidence import ArmWindow
 from tidegate.domain.release import FIRST, engine_name, engine_of, release_of
@@ -100,7 +100,7 @@ class Observer:
             trouble=nomination.trouble or missing,
             engine=view,
             routing_epoch=in_force.epoch if in_force is not None else 0,
-            routed=frozenset(arm.version for arm in in_force.arms) if in_force is not None else frozenset(),
+            routed={arm.version: arm.weight for arm in in_force.arms} if in_force is not None else {},
             scoring=read.scoring,
             acks=self.parts.routing.acks(name, self.parts.intervals.ack_fresh),
             evidence=read.evidence,
@@ -182,7 +182,7 @@ class Observer:
         if stable is not None and stable.prompt.labels:
             found |= _NEEDS_LABEL_SET
         for metric in plan.metrics:
-            if metric.comparison == "Concurrent" and emitted(metric.name, recent):
+            if metric.comparison == "Concurrent" and "stable" in emitting(metric.name, recent):
                 found.add(metric.name)
         return frozenset(found)
 
@@ -224,19 +224,6 @@ class Observer:
 def _requested_by(deployment: ModelDeployment) -> tuple[str, ...]:
     found = deployment.metadata.annotations.get(REQUESTED_BY)
     return (found,) if found else ()
-
-
-def emitted(metric: str, windows: Sequence[ArmWindow]) -> bool:
-    """Whether the stable arm's windows carry a concurrent metric."""
-    latency = parse_latency(metric)
-    for window in windows:
-        if window.role != "stable":
-            continue
-        if latency is None and metric == "error-rate" and window.requests:
-            return True
-        if latency is not None and any(window.ttft_counts if latency.what == "ttft" else window.latency_counts):
-            return True
-    return False
 
 
 def pairs_per_second(windows: Sequence[ArmWindow], plan: RolloutPlan, now: datetime) -> float | None:

@@ -55,10 +55,13 @@ def actions(state: RolloutState, seen: Observation) -> list[Action]:
 
 
 def _loaded(routing: RoutingWish, seen: Observation) -> bool:
-    """No routing to a version that the engine is known not to hold; an engine that does not answer changes nothing.
+    """No more users for a candidate that the engine is known not to hold, and no routing to a version that is new
+    there; an engine that does not answer changes nothing.
 
-    A version that is routed to already asks nothing of the engine: a rollback must not wait for a replica that the
-    candidate has brought down.
+    A stable version that is routed to already asks nothing of the engine: a rollback must not wait for a replica that
+    the candidate has brought down.
     """
-    versions = {routing.stable} | ({routing.candidate} if routing.candidate else set())
-    return not seen.engine.known or versions - seen.routed <= set(seen.engine.adapters)
+    needed = {routing.stable} - seen.routed.keys()
+    if routing.candidate is not None and routing.candidate_weight > seen.routed.get(routing.candidate, -1.0):
+        needed.add(routing.candidate)
+    return not seen.engine.known or needed <= set(seen.engine.adapters)

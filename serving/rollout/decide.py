@@ -15,17 +15,18 @@ from pydantic import Field
 
 from serving.rollout.actions import Action, actions
 from serving.rollout.draft import Draft
+from serving.rollout.freshness import stale
 from serving.rollout.judge import judge
 from serving.rollout.observation import Observation
 from serving.rollout.operator_actions import NOT_TO_BE_PROMOTED, answer
 from serving.rollout.preflight import PreflightResult, preflight
-from serving.rollout.state import MOVING, Attempt, Phase, RolloutState, Transition
+from serving.rollout.state import ACTIVE, MOVING, Attempt, Phase, RolloutState, Transition
 from serving.rollout.verdicts import Judgement
 from tidegate.domain.base import Contract
 from tidegate.domain.resources import RolloutPlan
 
-STALE_SECONDS = 120.0
-"""Evidence older than this does not let a rollout advance: traffic or scoring has stopped."""
+_PASSING = frozenset({"Degraded", "RejectedVersion"})
+"""Reasons between rollouts that hold only as long as what they tell of."""
 
 
 class Decision(Contract):
@@ -40,6 +41,7 @@ class Decision(Contract):
 def decide(state: RolloutState, seen: Observation, now: datetime) -> Decision:
     """The next state of a deployment and what follows from it. Pure: the same arguments give the same answer."""
     draft = Draft(state, now)
+    _name_who_asked(draft, seen)
     answered = answer(draft, seen)
     if not answered:
         _HANDLERS[draft.state.phase](draft, seen)
@@ -49,6 +51,13 @@ def decide(state: RolloutState, seen: Observation, now: datetime) -> Decision:
         actions=tuple(actions(draft.state, seen)),
         answers=draft.answers,
     )
+
+
+def _name_who_asked(draft: Draft, seen: Observation) -> None:
+    """Who asked for a rollout may be put on record while it runs: a step for two people cannot begin without it."""
+    attempt = draft.state.attempt
+    if attempt is not None and draft.state.phase in ACTIVE and not attempt.requested_by and seen.requested_by:
+        draft.change(attempt=attempt.model_copy(update={"requested_by": seen.requested_by}))
 
 
 # --- idle ------------------------------------------------------------------------------------------------------------
@@ -63,10 +72,12 @@ def _idle(draft: Draft, seen: Observation) -> None:
         elif state.stable is None:
             waiting = f" Nothing carries {seen.awaited}." if seen.awaited else ""
             draft.say("NothingNominated", f"No version is nominated yet.{waiting}")
+        elif state.reason in _PASSING:
+            draft.say("Serving", f"Version {state.stable} serves all users; no other one is nominated.")
         return
     version = seen.nominated.release
     if version == state.stable:
-        if state.phase == "Pending":
+        if state.phase == "Pending" or state.reason in _PASSING:
             draft.say("Serving", f"Version {version} serves all users.")
         return
     if version in state.rejected:
@@ -94,11 +105,11 @@ def _preflight(draft: Draft, seen: Observation) -> None:
         message = f"Version {version} was nominated instead of {attempt.candidate} before it got any traffic."
         draft.move("Pending", "Superseded", message, attempt=None)
         return
-    result = preflight(seen.plan, seen.nominated, seen.situation)
-    cleared = not any(check.reason in NOT_TO_BE_PROMOTED for check in result.problems)
-    # Until traffic moves the plan may still be mended.
-    attempt = attempt.model_copy(update={"plan": seen.plan, "cleared": attempt.cleared or cleared})
-    draft.change(attempt=attempt)
+    attempt = _replanned(draft, seen)
+    result = preflight(attempt.plan, seen.nominated, seen.situation)
+    if not any(check.reason in NOT_TO_BE_PROMOTED for check in result.problems):
+        attempt = attempt.model_copy(update={"cleared": True})
+        draft.change(attempt=attempt)
     if result.problems:
         draft.say(result.problems[0].reason, " ".join(f"{check.message}." for check in result.problems))
         return
@@ -113,6 +124,16 @@ def _preflight(draft: Draft, seen: Observation) -> None:
         _ask_for_approval(draft, 0)
         return
     _enter(draft, 0, _preflight_words(result))
+
+
+def _replanned(draft: Draft, seen: Observation) -> Attempt:
+    """Until traffic moves the plan may still be mended; an approval was given for the plan as it was then."""
+    attempt = draft.attempt
+    if attempt.plan != seen.plan:
+        who = tuple(dict.fromkeys((*attempt.requested_by, *seen.requested_by)))
+        attempt = attempt.model_copy(update={"plan": seen.plan, "approved_step": -1, "requested_by": who})
+        draft.change(attempt=attempt)
+    return attempt
 
 
 def _first_version(draft: Draft, result: PreflightResult) -> None:
@@ -233,15 +254,10 @@ def _step_complete(draft: Draft, attempt: Attempt, judgement: Judgement) -> bool
 
 
 def _fresh(draft: Draft, seen: Observation) -> bool:
-    if not seen.scoring and draft.attempt.plan.paired:
-        draft.say("EvidenceStale", "No scorer of pairs is at work, so nothing advances; see `tidegate status`.")
-        return False
-    newest = seen.evidence.newest
-    if newest is not None and draft.now - newest <= timedelta(seconds=STALE_SECONDS):
-        return True
-    since = f"since {newest:%H:%M:%S} UTC" if newest is not None else "yet"
-    draft.say("EvidenceStale", f"No new evidence {since}: traffic or scoring has stopped, so nothing advances.")
-    return False
+    why = stale(draft.attempt.plan, draft.state.weight, seen.evidence, seen.scoring, draft.now)
+    if why is not None:
+        draft.say("EvidenceStale", why)
+    return why is None
 
 
 def _conclude(draft: Draft, judgement: Judgement) -> None:
@@ -287,7 +303,8 @@ def _inconclusive(draft: Draft, reason: str, message: str) -> None:
 def _enter(draft: Draft, index: int, words: str = "") -> None:
     attempt = draft.attempt
     step = attempt.plan.steps[index]
-    draft.change(attempt=attempt.model_copy(update={"step": index, "step_since": None}))
+    since = draft.now if attempt.step < 0 else attempt.deadline_from  # preflight may have waited for days
+    draft.change(attempt=attempt.model_copy(update={"step": index, "step_since": None, "deadline_from": since}))
     what = "mirrored traffic only" if step.weight == 0 else f"{step.weight}% of users"
     message = f"Version {attempt.candidate} gets {what} in step {step.name}. {words}".strip()
     phase: Phase = "Shadow" if step.weight == 0 else "Step"
@@ -343,9 +360,8 @@ def _paused(draft: Draft, seen: Observation) -> None:
 
 def _rolling_back(draft: Draft, seen: Observation) -> None:
     state = draft.state
-    published = seen.routing_epoch >= state.epoch or state.stable is None
-    late = sorted(gateway for gateway, acked in seen.acks.items() if acked < state.epoch)
-    if not published or late:
+    late = seen.routing_epoch < state.epoch or any(acked < state.epoch for acked in seen.acks.values())
+    if late and state.stable is not None:  # without a version that serves there is no routing to wait for
         return  # the reason of the rollback stays the one that is shown
     draft.move("RolledBack", state.reason, state.message)
 

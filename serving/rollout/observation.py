@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from serving.rollout.evidence import Evidence
@@ -37,7 +38,7 @@ class Observation:
         awaited: the address that nominates, for people: 'banking-intent@challenger'.
         trouble: a sentence when a part does not answer or a resource is bad; decisions then wait.
         routing_epoch: of the routing table that is published.
-        routed: the versions in that table.
+        routed: the versions in that table, and the percentage of users that each gets.
         acks: fresh gateways and the epoch each has in force.
         scoring: whether a scorer of pairs is at work.
         evidence: of the running attempt.
@@ -53,7 +54,7 @@ class Observation:
     trouble: str | None = None
     engine: EngineView = field(default_factory=EngineView)
     routing_epoch: int = 0
-    routed: frozenset[str] = frozenset()
+    routed: Mapping[str, float] = field(default_factory=dict)
     scoring: bool = True
     acks: dict[str, int] = field(default_factory=dict)
     evidence: Evidence = field(default_factory=Evidence)

@@ -11,6 +11,9 @@ REFUSED = " was refused: "
 """Stands in the answer to an action that changed nothing."""
 REQUESTED_BY = "tidegate.dev/requested-by"
 """Annotation of a ModelDeployment: who asked for what it says. On a cluster it cannot name anybody else."""
+_AT_ONCE = 20
+"""Actions answered in one decision; the others follow. The history that a state keeps has room for all these answers:
+after a crash they are given again from it."""
 NOT_TO_BE_PROMOTED = {"AttestationInvalid", "GateNotPassed", "RankTooHigh", "BaseDiffers"}
 """Preflight problems that a promotion by hand does not override: the version is not trusted, or cannot work."""
 
@@ -19,14 +22,24 @@ def answer(draft: Draft, seen: Observation) -> bool:
     """Answers every new action; True when one of them moved the rollout."""
     new = [action for action in seen.operator if action.id not in draft.state.done_actions]
     new.sort(key=lambda action: (action.action != "abort", action.time, action.id))
-    for action in new:
-        current = draft.state.attempt.id if draft.state.attempt is not None else None
-        if action.rollout is not None and action.rollout != current:
-            _refuse(draft, action, f"it is meant for rollout {action.rollout}, and the last one is {current or 'none'}")
+    last_abort = max(((a.time, a.id) for a in new if a.action == "abort" and _is_meant(draft, a)), default=None)
+    for action in new[:_AT_ONCE]:
+        if not _is_meant(draft, action):
+            _refuse(draft, action, f"it is meant for rollout {action.rollout}, and the last one is {_current(draft)}")
+        elif action.action != "abort" and last_abort is not None and (action.time, action.id) < last_abort:
+            _refuse(draft, action, "an abort was asked after it")
         else:
             _ACTIONS[action.action](draft, seen, action)
         draft.answered(action.id)
     return bool(draft.transitions)
+
+
+def _is_meant(draft: Draft, action: OperatorAction) -> bool:
+    return action.rollout is None or action.rollout == _current(draft)
+
+
+def _current(draft: Draft) -> str:
+    return draft.state.attempt.id if draft.state.attempt is not None else "none"
 
 
 def _abort(draft: Draft, seen: Observation, action: OperatorAction) -> None:
@@ -43,7 +56,8 @@ def _abort(draft: Draft, seen: Observation, action: OperatorAction) -> None:
 
 def _pause(draft: Draft, seen: Observation, action: OperatorAction) -> None:
     if draft.state.phase in MOVING | {"Preflight"}:
-        message = f"Paused by {action.by}{_because(action)}; the weight stays at {draft.state.weight:g}%."
+        held = f"Paused by {action.by}{_because(action)}; the weight stays at {draft.state.weight:g}%."
+        message = f"{held} `tidegate rollout resume {draft.state.deployment}` goes on."
         draft.pause("PausedByOperator", message, by=action.by)
     else:
         _refuse(draft, action, f"there is nothing to pause in phase {draft.state.phase}")

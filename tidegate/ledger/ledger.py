@@ -57,7 +57,7 @@ class Ledger:
         return self.append_many([draft], conn=conn)[0]
 
     def append_many(self, drafts: Sequence[Draft], *, conn: sa.Connection | None = None) -> list[LedgerEntry]:
-        """Appends facts in order, in one transaction; those whose id is there already are left out.
+        """Appends facts in order, in one transaction; those whose id is there already, or came before, are left out.
 
         Returns:
             What was appended.
@@ -73,6 +73,8 @@ class Ledger:
             for draft in drafts:
                 if draft.id in known:
                     continue
+                if draft.id is not None:
+                    known.add(draft.id)
                 seq += 1
                 entry = LedgerEntry(
                     seq=seq,

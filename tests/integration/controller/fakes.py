@@ -77,10 +77,19 @@ class FileRegistry:
 
 
 class FileEngines:
-    """Engines that hold at once what they are told to hold; every `ensure` is counted."""
+    """Engines that hold at once what they are told to hold, except adapters that `break_adapter` names."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._broken = path.with_name("broken_adapters.json")
+
+    def break_adapter(self, key: str) -> None:
+        """The engine cannot hold this adapter from now on: its files are damaged."""
+        _replace(self._broken, {**self._unloadable(), key: True})
+
+    def _unloadable(self) -> dict[str, Any]:
+        data: dict[str, Any] = json.loads(self._broken.read_text()) if self._broken.exists() else {}
+        return data
 
     def _read(self) -> dict[str, Any]:
         data: dict[str, Any] = json.loads(self._path.read_text()) if self._path.exists() else {}
@@ -93,12 +102,15 @@ class FileEngines:
         data = self._read()
         if runtime not in data:
             raise NotFound(f"no engine runs for ModelRuntime {runtime!r}", next_step="Wait.")
+        broken = self._unloadable()
+        failed = [key for key in data[runtime] if key in broken]
         return EngineStatus(
-            ready=True,
+            ready=not failed,
             url="http://127.0.0.1:1",
-            adapters=tuple(data[runtime]),
+            adapters=tuple(key for key in data[runtime] if key not in broken),
             replicas_ready=1,
             replicas_wanted=1,
+            message="; ".join(f"adapter {key} is failed" for key in failed),
         )
 
     def remove(self, runtime: str) -> None:

@@ -10,7 +10,7 @@ from serving.controller.loop import Controller
 from serving.controller.parts import Parts, assemble_local
 from serving.rollout.state import RolloutState
 from tests.integration.controller.fakes import KEYS, FileEngines, FileRegistry, signed
-from tidegate.clock import Clock, SystemClock
+from tidegate.clock import Clock, ManualClock, SystemClock
 from tidegate.db import Database
 from tidegate.domain.evidence import BUCKETS, ArmWindow, Feedback, PairEvent
 from tidegate.domain.resources import AnyResource, ModelDeployment, ModelRuntime
@@ -23,6 +23,8 @@ from tidegate.store.resources import ResourceStore
 from tidegate.store.routing import RoutingStore
 
 NAME = "intent-assistant"
+_ROUND_SECONDS = 0.5
+"""By which a clock that is set by hand goes on in a round, as a controller's does."""
 
 RUNTIME = ModelRuntime.model_validate(
     {"metadata": {"name": "local"}, "spec": {"baseModel": {"uri": "builtin:smollm2-135m-instruct"}}}
@@ -162,22 +164,25 @@ class World:
     def state(self) -> RolloutState:
         return RolloutState.model_validate(self.status["state"])
 
-    def tick(self, outcomes: str = "", errors: int = 0) -> None:
+    def tick(self, outcomes: str = "", errors: int = 0, stable_errors: int = 0) -> None:
         """One round: the watchers poll, the controller ticks, the gateway acknowledges and traffic happens."""
+        if isinstance(self.clock, ManualClock):
+            self.clock.advance(_ROUND_SECONDS)
         self.look()
         self.parts.registry.poll()
         self.parts.engines.poll()
         self.controller.round()
-        self.around(outcomes, errors)
+        self.around(outcomes, errors, stable_errors)
 
-    def around(self, outcomes: str = "", errors: int = 0) -> None:
-        """What gateway and scorer do in a round."""
+    def around(self, outcomes: str = "", errors: int = 0, stable_errors: int = 0) -> None:
+        """What gateway and scorer do in a round; of ten requests of each arm so many fail."""
         table = self.parts.routing.get(NAME)
         if table is None:
             return
         self.acknowledge(table.epoch)
         now = self.clock.now()
         block = now - timedelta(seconds=10)
+        failed = {"stable": stable_errors, "candidate": errors}
         self.parts.evidence.add_windows(
             [
                 ArmWindow(
@@ -190,9 +195,9 @@ class World:
                     gateway=new_id(),
                     block_start=block,
                     requests=10,
-                    errors=errors if arm.role == "candidate" else 0,
-                    latency_counts=(10, *(0 for _ in range(BUCKETS - 1))),
-                    ttft_counts=(10, *(0 for _ in range(BUCKETS - 1))),
+                    errors=failed[arm.role],
+                    latency_counts=(10 - failed[arm.role], *(0 for _ in range(BUCKETS - 1))),
+                    ttft_counts=(10 - failed[arm.role], *(0 for _ in range(BUCKETS - 1))),
                 )
                 for arm in table.arms
                 if arm.weight > 0
@@ -219,9 +224,9 @@ class World:
             )
         self.parts.evidence.add_scores(events, [])
 
-    def until(self, *phases: str, outcomes: str = "", ticks: int = 60) -> RolloutState:
+    def until(self, *phases: str, outcomes: str = "", ticks: int = 60, stable_errors: int = 0) -> RolloutState:
         for _ in range(ticks):
             if self.status.get("phase") in phases:
                 return self.state
-            self.tick(outcomes)
+            self.tick(outcomes, stable_errors=stable_errors)
         raise AssertionError(f"still in {self.status.get('phase')}: {self.status.get('message')}")

@@ -34,6 +34,13 @@ def test_each_row_names_the_hash_of_the_row_before(ledger: Ledger) -> None:
     assert ledger.append_many([]) == []
 
 
+def test_a_fact_that_is_told_twice_is_kept_once_also_within_one_batch(ledger: Ledger) -> None:
+    fact = Draft("pair.scored", "p", {}, "scorer", id="F1")
+    assert [entry.id for entry in ledger.append_many([fact, fact])] == ["F1"]
+    assert ledger.append_many([fact]) == []
+    assert ledger.verify().ok
+
+
 def test_facts_are_found_by_what_they_are_about(ledger: Ledger, clock: ManualClock) -> None:
     start = clock.now()
     ledger.append("rollout.started", "d1", {}, actor="c", rollout="r1")

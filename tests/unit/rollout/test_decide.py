@@ -155,7 +155,7 @@ def test_a_rollback_does_not_wait_for_an_engine_that_the_candidate_has_brought_d
     world.until("Shadow")
     world.answer("-=-=" * 10)
     world.loaded = ()
-    decision = world.tick(routed=frozenset({"1", "2"}))
+    decision = world.tick(routed={"1": 100.0, "2": 0.0})
     assert decision.state.phase == "RollingBack"
     assert [action.kind for action in decision.actions if action.kind == "PublishRouting"]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from serving.rollout.observation import EngineView
 from serving.rollout.state import OperatorAction
 from tests.unit.rollout.builders import START, plan
 from tests.unit.rollout.test_decide import World, person
@@ -91,3 +92,66 @@ def test_without_evidence_to_read_the_deadline_still_pauses() -> None:
     world.until("Shadow")
     world.tick(700, evidence_known=False)
     assert (world.state.phase, world.state.reason) == ("Paused", "DeadlinePassed")
+
+
+def test_who_asked_may_be_put_on_record_while_the_step_for_two_waits() -> None:
+    world = waiting()
+    world.tick(requested_by=("ada",))
+    world.tick(operator=(asked("approve", "bob"),))
+    world.tick()
+    assert (world.state.phase, world.state.weight) == ("Step", 50)
+
+
+def test_an_approval_does_not_outlive_the_plan_that_it_was_given_for() -> None:
+    careful = [{"name": "small", "weight": 1, "approval": "SecondPerson"}]
+    bold = [{"name": "all", "weight": 90, "approval": "SecondPerson"}]
+    world = World(plan=plan(steps=careful), requested_by=("ada",), engine=EngineView(known=True, adapters=("1",)))
+    world.until("Preflight")
+    world.tick(operator=(asked("approve", "bob"),))
+    assert world.state.reason == "Approved"
+    world.changes |= {"plan": plan(steps=bold), "requested_by": ("bob",)}
+    del world.changes["engine"]
+    for _ in range(3):
+        world.tick()
+    assert (world.state.phase, world.state.reason) == ("Preflight", "ApprovalRequired")
+    assert world.state.attempt is not None
+    assert world.state.attempt.requested_by == ("ada", "bob")
+
+
+def test_a_retry_that_was_asked_before_an_abort_does_not_begin() -> None:
+    world = World()
+    world.until("Shadow")
+    world.tick(operator=(asked("abort", "ada"),))
+    world.until("RolledBack")
+    decision = world.tick(operator=(asked("resume", "ada", 2), asked("abort", "bob", 3)))
+    assert "an abort was asked after it" in decision.answers["ada-2"]
+    assert world.state.phase == "RolledBack"
+
+
+def test_an_abort_of_another_rollout_overtakes_nothing() -> None:
+    world = World()
+    world.until("Shadow")
+    world.tick(operator=(asked("pause", "ada"), asked("abort", "bob", 2, rollout="d-v9-1")))
+    assert world.state.phase == "Paused"
+
+
+def test_more_requests_than_a_history_remembers_are_answered_a_part_at_a_time() -> None:
+    world = World()
+    world.until("Shadow")
+    many = tuple(asked("approve", f"person-{number}", number) for number in range(45))
+    first = world.tick(operator=many)
+    assert 0 < len(first.answers) < len(world.state.history)
+    answered = dict(first.answers)
+    for _ in range(3):
+        left = tuple(action for action in many if action.id not in answered)
+        made = world.tick(operator=left).answers
+        assert not made.keys() & answered.keys()
+        answered |= made
+    assert len(answered) == len(many)
+
+
+def test_a_pause_says_how_it_ends() -> None:
+    world = World()
+    world.until("Shadow")
+    world.tick(operator=(asked("pause", "ada"),))
+    assert "`tidegate rollout resume d` goes on" in world.state.message

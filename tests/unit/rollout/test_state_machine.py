@@ -1,4 +1,4 @@
-"""Any sequence of events: nominations, people, evidence, gateways, crashes. The invariants hold in all of them.
+"""Any sequence of events: nominations, people, evidence, parts that fail, crashes. The invariants hold in all of them.
 
 `TIDEGATE_STATEFUL_EXAMPLES` sets the number of sequences (CI runs a few seconds' worth; the proof runs 10,000).
 """
@@ -6,178 +6,164 @@
 from __future__ import annotations
 
 import os
-from datetime import timedelta
 from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from serving.rollout.actions import LoadAdapter, PublishRouting, UnloadAdapter
-from serving.rollout.decide import decide
-from serving.rollout.observation import EngineView
-from serving.rollout.preflight import Candidate, Situation
-from serving.rollout.state import ACTIVE, OperatorAction, RolloutState
-from tests.unit.rollout.builders import START, evidence, pairs, plan, runtime, seen, version, window
+from serving.rollout.operator_actions import REFUSED
+from tests.unit.rollout.invariants import Checks, never_stuck
+from tests.unit.rollout.simulation import PLANS, Nature, Simulation
 
-_PLAN = plan(
-    steps=[
-        {"name": "shadow", "weight": 0, "minPairs": 10},
-        {"name": "small", "weight": 10, "minPairs": 5},
-        {"name": "half", "weight": 50, "minPairs": 5, "approval": "Required"},
-    ],
-    maxPairs=150,
+_PEOPLE = st.sampled_from(["ada", "bob"])
+_ACTIONS = st.sampled_from(["approve", "promote", "abort", "pause", "resume"])
+_NATURES: st.SearchStrategy[Nature] = st.sampled_from(
+    ["better", "better", "better", "equal", "worse", "silent", "failing"]
 )
+_PLANS = st.sampled_from(sorted(PLANS))
 
 
 class Rollouts(RuleBasedStateMachine):
     """A world of one deployment; a crash loses everything but what was recorded."""
 
-    @initialize(first=st.booleans())
-    def start(self, first: bool) -> None:
-        self.now = START
-        self.recorded = RolloutState(deployment="d") if first else RolloutState(deployment="d", stable="1", epoch=1)
-        self.loaded: set[str] = set() if first else {"1"}
-        self.published = 0 if first else 1
-        self.routes: dict[str, float] = {} if first else {"1": 100.0}
-        self.gateways = {"g": self.published}
-        self.nominated: str | None = None
-        self.bad_gate: set[str] = set()
-        self.gates: dict[str, bool] = {} if first else {"1": True}
-        self.events: dict[str, list[Any]] = {}
-        self.windows: dict[str, list[Any]] = {}
-        self.people: list[OperatorAction] = []
-        self.weights: dict[str, list[float]] = {}
-        self.aborted: dict[str, str] = {}
-        self.published_epochs: list[int] = []
+    @initialize(
+        first=st.sampled_from([False, False, True]), plan=_PLANS, number=st.sampled_from([None, "2"]), nature=_NATURES
+    )
+    def start(self, first: bool, plan: str, number: str | None, nature: Nature) -> None:
+        self.sim = Simulation(first=first)
+        self.sim.plan = plan
+        self.checks = Checks(self.sim)
+        self.nominate(number, nature, gate=True)
+        self.a_quiet_while(2, mended=True)
 
-    def observe(self) -> Any:
-        attempt = self.recorded.attempt
-        key = attempt.id if attempt else ""
-        stable = version(self.recorded.stable) if self.recorded.stable else None
-        candidate = version(self.nominated, gate=self.nominated not in self.bad_gate) if self.nominated else None
-        return seen(
-            None,
-            plan=_PLAN,
-            nominated=Candidate(candidate) if candidate else None,
-            situation=Situation(runtime=runtime(), stable=stable, measured=frozenset({"exact-match", "error-rate"})),
-            engine=EngineView(known=True, ready=True, adapters=tuple(sorted(self.loaded))),
-            routing_epoch=self.published,
-            acks=dict(self.gateways),
-            evidence=evidence(self.events.get(key, []), self.windows.get(key, [])),
-            operator=tuple(self.people),
-            champion_known=False,
-        )
+    @rule(
+        seconds=st.sampled_from([0.5, 3, 20, 700]),
+        crash=st.sampled_from(["no", "no", "before recording", "before acting", "half-way"]),
+    )
+    def tick(self, seconds: float, crash: Any) -> None:
+        self.checks.recorded(self.sim.round(seconds, crash))
 
-    @rule(seconds=st.sampled_from([0.5, 3, 20, 700]), crash=st.sampled_from(["no", "before acting", "half-way"]))
-    def tick(self, seconds: float, crash: str) -> None:
-        self.now += timedelta(seconds=seconds)
-        before = self.recorded
-        decision = decide(before, self.observe(), self.now)
-        self.check_step(before, decision.state)
-        self.recorded = RolloutState.model_validate_json(decision.state.model_dump_json())
-        acts = list(decision.actions)
-        keep = {"no": len(acts), "before acting": 0, "half-way": len(acts) // 2}[crash]
-        for action in acts[:keep]:
-            self.act(action)
-
-    def act(self, action: Any) -> None:
-        if isinstance(action, LoadAdapter):
-            self.loaded.add(action.version)
-        elif isinstance(action, UnloadAdapter):
-            assert action.version not in {v for v, weight in self.routes.items() if weight > 0}
-            self.loaded.discard(action.version)
-        elif isinstance(action, PublishRouting):
-            routing = action.routing
-            assert routing.epoch > self.published
-            self.published = routing.epoch
-            self.published_epochs.append(routing.epoch)
-            self.routes = {routing.stable: 100.0 - routing.candidate_weight}
-            if routing.candidate is not None:
-                self.routes[routing.candidate] = routing.candidate_weight
-                self.weights.setdefault(routing.rollout or "", []).append(routing.candidate_weight)
-
-    def check_step(self, before: RolloutState, after: RolloutState) -> None:
-        if after.stable != before.stable and after.phase == "Succeeded":
-            assert after.attempt is not None
-            assert after.attempt.passed, "promoted without a recorded pass"
-            assert after.attempt.candidate not in self.bad_gate
-        assert after.epoch >= before.epoch
-        started = after.attempt is not None and (before.attempt is None or before.attempt.id != after.attempt.id)
-        if started and after.attempt is not None and after.attempt.candidate in before.rejected:
-            new = [transition.reason for transition in after.history if transition.time == self.now]
-            assert "Retried" in new, "a rolled back version was retried unasked"
-        if after.history and after.history[-1].reason == "Aborted" and after.attempt is not None:
-            self.aborted[after.attempt.id] = after.attempt.candidate
-
-    @rule(outcomes=st.sampled_from(["+=+=", "+=+=", "-=-=", "===="]), rounds=st.integers(2, 12))
-    def a_quiet_while(self, outcomes: str, rounds: int) -> None:
+    @rule(rounds=st.integers(2, 25), mended=st.booleans())
+    def a_quiet_while(self, rounds: int, mended: bool) -> None:
         """Nothing special happens: without this a random sequence would seldom come as far as a promotion."""
+        if mended:
+            self.sim.mend()
         for _ in range(rounds):
-            self.answer(outcomes * 3, 0)
+            self.sim.traffic()
             self.tick(3, "no")
-            self.gateways_take_over()
+            self.sim.gateways_take_over()
+            if mended and self.sim.state.reason == "ApprovalRequired":
+                self.sim.ask("approve", "carol")
 
-    @rule(number=st.sampled_from(["1", "2", "3", "4"]), gate=st.sampled_from([True, True, True, False]))
-    def nominate(self, number: str, gate: bool) -> None:
-        if not self.gates.setdefault(number, gate):  # a version's gate was passed or not, once and for all
-            self.bad_gate.add(number)
-        self.nominated = number
+    # --- people -------------------------------------------------------------------------------------------------------
 
-    @rule(action=st.sampled_from(["approve", "promote", "abort", "pause", "resume"]))
-    def ask(self, action: Any) -> None:
-        number = len(self.people)
-        self.people.append(OperatorAction(id=f"a{number}", deployment="d", action=action, by="ada", time=self.now))
+    @rule(
+        number=st.sampled_from(["1", "2", "3", "4", "5", None]),
+        nature=_NATURES,
+        gate=st.sampled_from([True, True, True, False]),
+    )
+    def nominate(self, number: str | None, nature: Nature, gate: bool) -> None:
+        if number is not None and number not in self.sim.natures:  # what a version is like it is once and for all
+            self.sim.natures[number] = nature
+            if not gate:
+                self.sim.failed_gate.add(number)
+        self.sim.nominated = number
 
-    @rule(outcomes=st.sampled_from(["=" * 20, "+=" * 20, "-=" * 20, "?" * 20, "+-" * 10]), errors=st.integers(0, 6))
-    def answer(self, outcomes: str, errors: int) -> None:
-        attempt = self.recorded.attempt
-        if attempt is None or attempt.current is None or self.recorded.phase not in ACTIVE | {"Baking"}:
-            return
-        events = self.events.setdefault(attempt.id, [])
-        made = pairs(outcomes, attempt.current.name, first=len(events))
-        events += [event.model_copy(update={"time": self.now}) for event in made]
-        second = (self.now - START).total_seconds() - 10
-        self.windows.setdefault(attempt.id, []).extend(
-            [window("candidate", 20, errors, second=second), window("stable", 20, second=second)]
-        )
+    @rule(asked=st.lists(st.tuples(_ACTIONS, _PEOPLE), min_size=1, max_size=3))
+    def ask(self, asked: list[tuple[Any, str]]) -> None:
+        for action, by in asked:
+            self.sim.ask(action, by)
+
+    @rule(action=_ACTIONS, by=_PEOPLE)
+    def ask_of_the_rollout_at_hand(self, action: Any, by: str) -> None:
+        attempt = self.sim.state.attempt
+        self.sim.ask(action, by, attempt.id if attempt is not None else "d-v9-999")
+
+    @rule(action=_ACTIONS, by=_PEOPLE)
+    def ask_of_an_old_rollout(self, action: Any, by: str) -> None:
+        """Somebody answers yesterday's message."""
+        ended = [table.rollout for table in self.sim.tables if table.rollout is not None]
+        current = self.sim.state.attempt.id if self.sim.state.attempt is not None else None
+        old = next((rollout for rollout in ended if rollout != current), "d-v9-999")
+        self.checks.to_refuse.add(self.sim.ask(action, by, old))
+
+    @rule(plan=_PLANS, by=st.sampled_from([(), ("ada",), ("bob",)]))
+    def edit_the_plan(self, plan: str, by: tuple[str, ...]) -> None:
+        self.sim.plan, self.sim.requested_by = plan, by
+
+    @rule(again=st.booleans())
+    def delete(self, again: bool) -> None:
+        self.sim.delete()
+        self.sim.exists = again
 
     @rule()
-    def gateways_take_over(self) -> None:
-        self.gateways = dict.fromkeys(self.gateways, self.published) or {"g": self.published}
+    def restore_a_backup_without_status(self) -> None:
+        self.sim.status = {}
+
+    # --- evidence -----------------------------------------------------------------------------------------------------
+
+    @rule(pairs_scored=st.integers(0, 40), stable_fails=st.booleans())
+    def traffic(self, pairs_scored: int, stable_fails: bool) -> None:
+        self.sim.traffic(pairs_scored, stable_fails)
+
+    @rule(outcomes=st.sampled_from(["?" * 25, "c" * 25, "s" * 25, "cs" * 10]))
+    def scores_are_missing(self, outcomes: str) -> None:
+        attempt = self.sim.state.attempt
+        in_force = self.sim.routing.rollout if self.sim.routing is not None else None
+        if attempt is not None and attempt.current is not None and attempt.id == in_force:
+            self.sim.pair(attempt.id, attempt.current.name, outcomes)
+
+    @rule(metric=st.sampled_from(["exact-match", "error-rate"]))
+    def a_metric_is_not_measured_any_more(self, metric: str) -> None:
+        self.sim.measured -= {metric}
+
+    # --- parts --------------------------------------------------------------------------------------------------------
+
+    @rule(fault=st.sampled_from(["registry", "database", "engine", "scorer"]))
+    def a_part_goes_away(self, fault: str) -> None:
+        self.sim.faults.add(fault)
 
     @rule()
-    def a_gateway_joins_late(self) -> None:
-        self.gateways["h"] = max(0, self.published - 1)
+    def all_parts_answer(self) -> None:
+        self.sim.mend()
 
     @rule()
-    def gateways_vanish(self) -> None:
-        self.gateways = {}
+    def the_engine_starts_again_without_adapters(self) -> None:
+        self.sim.loaded.clear()
 
-    @invariant()
-    def weights_only_grow_in_a_rollout(self) -> None:
-        for weights in getattr(self, "weights", {}).values():
-            assert weights == sorted(weights)
+    @rule(what=st.sampled_from(["take over", "one joins late", "vanish"]))
+    def gateways(self, what: str) -> None:
+        if what == "take over":
+            self.sim.gateways_take_over()
+        elif what == "one joins late":
+            self.sim.gateways["h"] = max(0, self.sim.last_epoch - 1)
+        else:
+            self.sim.gateways = {}
 
-    @invariant()
-    def after_an_abort_the_candidate_gets_nothing(self) -> None:
-        for attempt_id, candidate in getattr(self, "aborted", {}).items():
-            attempt = self.recorded.attempt
-            if attempt is not None and attempt.id == attempt_id and self.published >= self.recorded.epoch:
-                assert self.routes.get(candidate, 0.0) == 0.0 or self.recorded.stable == candidate
-
-    @invariant()
-    def users_only_reach_loaded_versions(self) -> None:
-        assert {v for v, weight in getattr(self, "routes", {}).items() if weight > 0} <= getattr(self, "loaded", set())
-
-    @invariant()
-    def an_untested_version_never_gets_a_request(self) -> None:
-        assert not set(getattr(self, "routes", {})) & getattr(self, "bad_gate", set())
+    # --- what always holds --------------------------------------------------------------------------------------------
 
     @invariant()
     def epochs_only_grow(self) -> None:
-        epochs = getattr(self, "published_epochs", [])
-        assert epochs == sorted(set(epochs))
+        if hasattr(self, "sim"):
+            epochs = [table.epoch for table in self.sim.tables]
+            assert epochs == sorted(set(epochs))
+
+    @invariant()
+    def an_untested_version_never_gets_a_request(self) -> None:
+        if hasattr(self, "sim") and self.sim.routing is not None:
+            assert not {arm.version for arm in self.sim.routing.arms} & self.sim.failed_gate
+
+    @invariant()
+    def every_request_of_a_person_is_answered_once(self) -> None:
+        if hasattr(self, "sim"):
+            for asked, said in self.sim.answers.items():
+                assert len(said) == (0 if asked in self.sim.pending else 1)
+                assert asked not in self.checks.to_refuse or all(REFUSED in answer for answer in said)
+
+    def teardown(self) -> None:
+        if hasattr(self, "sim"):
+            never_stuck(self.sim)
 
 
 TestRollouts = Rollouts.TestCase
@@ -185,5 +171,6 @@ TestRollouts.settings = settings(
     max_examples=int(os.environ.get("TIDEGATE_STATEFUL_EXAMPLES", "60")),
     stateful_step_count=40,
     deadline=None,
+    report_multiple_bugs=False,
     suppress_health_check=list(HealthCheck),
 )
