@@ -14,7 +14,7 @@ class ClusterSettings(BaseModel):
 
     namespace: str = Field(default="", description="namespace of the resources; unset: the pod's own")
     request_timeout: PositiveFloat = Field(default=5.0, description="longest wait for the API server (s)")
-    resync_seconds: PositiveFloat = Field(default=60.0, description="operator: lists all objects anew so often (s)")
+    resync_seconds: PositiveFloat = Field(default=20.0, description="operator: lists all objects anew so often (s)")
     metrics_host: str = Field(default="0.0.0.0", description="address that /metrics and /healthz bind")  # noqa: S104
     metrics_port: int = Field(default=9090, ge=0, le=65535, description="their port; 0 takes a free one")
     node_pools_path: Path | None = Field(default=None, description="YAML of node pools: name → selector, tolerations…")

@@ -22,6 +22,8 @@ from tidegate.settings import load_settings
 
 _log = logging.get_logger(__name__)
 _WATCH_SECONDS = 300
+_RETRY_SECONDS = (1, 1, 2, 3, 5)
+"""After an outage the watches are back within seconds; kopf begins again when these are used up."""
 _STOP_SECONDS = 10.0
 
 
@@ -58,6 +60,7 @@ def handlers(operator: Operator) -> kopf.OperatorRegistry:
         settings.posting.enabled = False  # Events are the announcer's
         settings.scanning.disabled = True
         settings.watching.server_timeout = _WATCH_SECONDS
+        settings.networking.error_backoffs = _RETRY_SECONDS
 
     kopf.on.login(registry=registry)(kopf.login_via_client)
 

@@ -111,7 +111,11 @@ class Objects:
         self._check(fence)
         known = self.get(kind, name)
         version = known["metadata"]["resourceVersion"] if known is not None else None
-        self.api.delete(kind, name, resource_version=version)
+        try:
+            self.api.delete(kind, name, resource_version=version)
+        except Conflict:
+            self._look_again(kind, name)
+            raise
         with self._lock:
             self._known.get(kind.kind, {}).pop(name, None)
 

@@ -111,7 +111,8 @@ def kill_through(make: Make, tmp_path: Path, outcomes: str, phase: str, number: 
     dice = random.Random(7)
     kills = 0
     for _ in range(10 * KILLS):
-        if kills >= KILLS and world.status.get("phase") == phase:
+        attempt = world.state.attempt
+        if kills >= KILLS and world.state.phase == phase and attempt is not None and attempt.candidate == number:
             break
         after = dice.randint(1, _FARTHEST) if kills < KILLS else None
         kills += controlled(make, tmp_path, outcomes, killed_after=after, ticks=8)
