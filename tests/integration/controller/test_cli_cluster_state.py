@@ -112,7 +112,8 @@ def test_a_manifest_goes_into_the_namespace_that_it_names(kube: KubeApi, team: s
 def test_history_begins_with_the_attempts_that_the_status_has_forgotten(
     kube: KubeApi, applied: KubeWorld, team: str
 ) -> None:
-    first = applied.status["rollout"]
+    applied.look()
+    first = applied.state.history[0].rollout
     body = stored(kube, team, "ModelRollout", first)
     old = {"apiVersion": body["apiVersion"], "kind": body["kind"], "metadata": {"name": f"{NAME}-v0-0"}}
     kube.kubectl("create", "-f", "-", namespace=team, stdin=json.dumps(old | {"spec": body["spec"]}))
