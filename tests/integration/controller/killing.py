@@ -26,8 +26,9 @@ from tidegate.ledger import Ledger
 from tidegate.store.resources import ResourceStore
 from tidegate.store.routing import RoutingStore
 
-FARTHEST = 12
-"""Boundaries that a controller may pass before it is killed: a few decisions' worth."""
+FARTHEST = 40
+"""Boundaries that a controller may pass before it is killed. A new leader passes some ten before it decides anything:
+with fewer, nothing would be decided before the kills are over."""
 BOUNDARIES: tuple[tuple[type, str], ...] = (
     (Reconciler, "_record"),
     (ResourceStore, "update_status"),  # inside the transaction
