@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from pydantic import ValidationError
+
 from serving.controller.evidence_log import EvidenceLog
 from serving.controller.parts import Parts
 from serving.rollout.evidence import Evidence
@@ -125,7 +127,8 @@ class Observer:
     def _read(
         self, name: str, state: RolloutState, plan: RolloutPlan, stable: ModelVersion | None, now: datetime
     ) -> _Read:
-        """What lies in the database. That it does not answer is an observation, too: an abort must not wait for it."""
+        """What lies in the database. That it does not answer, or holds what a newer release wrote, is an observation,
+        too: an abort must not wait for it."""
 
         def read() -> _Read:
             recent = self._recent_windows(name, state, now)
@@ -141,6 +144,9 @@ class Observer:
             return found
         except (Unavailable, ResourceExhausted) as error:
             return _Read(trouble=error.problem)
+        except ValidationError as error:
+            where = ".".join(str(part) for part in error.errors()[0]["loc"])
+            return _Read(trouble=f"Evidence in the database is not understood ({error.title}, {where})")
 
     def _candidate(self, version: ModelVersion, engine: str) -> Candidate:
         try:

@@ -124,7 +124,8 @@ class RegistryWatch:
             return Nomination(None, str(error))
         except Exception as error:
             _log.exception("the registry's answer is not understood", model=model)
-            return Nomination(None, f"the registry's answer for {model} is not understood: {error}")
+            problem = f"the registry's answer for {model} is not understood ({type(error).__name__}: {error})"
+            return Nomination(None, f"{problem}. Check the setting mlflow_uri.")
 
     def _ask_champion(self, model: str) -> Champion:
         try:

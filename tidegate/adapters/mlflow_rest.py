@@ -124,7 +124,7 @@ class MlflowRest:
         try:
             body = response.json()
         except ValueError:
-            body = {}
+            body = None
         if response.is_success and isinstance(body, dict):
             return body
         code = str(body.get("error_code", "")) if isinstance(body, dict) else ""

@@ -152,7 +152,16 @@ class ServeEngines:
     # --- Serve's REST API ---------------------------------------------------------------------------------------
 
     def _details(self) -> dict[str, Any]:
-        details: dict[str, Any] = self._call("GET").json()
+        response = self._call("GET")
+        try:
+            details = response.json()
+        except ValueError:
+            details = None
+        if not isinstance(details, dict) or "applications" not in details:
+            raise Unavailable(
+                f"Ray at {self._dashboard_url} does not answer as Serve's API does: {response.text[:100]!r}",
+                next_step="Another program may listen there: run 'tidegate down', then 'tidegate up'.",
+            )
         return details
 
     def _put(self, applications: Mapping[str, Mapping[str, Any]]) -> None:
@@ -200,7 +209,7 @@ class ServeEngines:
                 state = response.json()
             except (httpx.HTTPError, ValueError):
                 continue
-            if state.get("replica") in running:
+            if isinstance(state, dict) and state.get("replica") in running:
                 states[state["replica"]] = state
         return states
 

@@ -12,7 +12,7 @@ from serving.gateway.kube_routing import KubeRoutingSource
 from serving.operator.assembly import assemble
 from serving.operator.objects import OWN, WATCHED, Objects
 from serving.operator.statuses import decode
-from tests.integration.controller.fakes import KEY, FileEngines, FileRegistry
+from tests.integration.controller.fakes import KEY
 from tests.integration.controller.world import NAME, World
 from tests.kube_api import ROOT, KubeApi
 from tidegate.adapters.kube.api import KubeApi as Client
@@ -76,13 +76,8 @@ class KubeWorld(World):
         if not key.exists():
             key.parent.mkdir(parents=True, exist_ok=True)
             key.write_text(KEY.hex())
-        operator = assemble(
-            settings,
-            api=self.client(),
-            registry=FileRegistry(self.home / "registry.json"),
-            engines=FileEngines(self.home / "engines.json"),
-            clock=self.clock,
-        )
+        registry, engines = self.outside()
+        operator = assemble(settings, api=self.client(), registry=registry, engines=engines, clock=self.clock)
         self._objects.append(operator.objects)
         return operator.controller
 

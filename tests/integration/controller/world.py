@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.controller.loop import Controller
-from serving.controller.parts import Parts, assemble_local
+from serving.controller.parts import assemble_local
 from serving.rollout.state import RolloutState
 from tests.integration.controller.fakes import KEYS, FileEngines, FileRegistry, signed
 from tidegate.clock import Clock, ManualClock, SystemClock
@@ -16,6 +16,7 @@ from tidegate.domain.evidence import BUCKETS, ArmWindow, Feedback, PairEvent
 from tidegate.domain.resources import AnyResource, ModelDeployment, ModelRuntime
 from tidegate.ids import new_id
 from tidegate.ledger import Ledger
+from tidegate.ports import Engines, Registry
 from tidegate.settings import Intervals
 from tidegate.store.actions import ActionStore
 from tidegate.store.leases import SCORER_LEASE
@@ -59,17 +60,6 @@ def deployment(**rollout: Any) -> ModelDeployment:
     )
 
 
-def parts_of(home: Path, clock: Clock | None = None, lease_ttl: float = 1.0) -> Parts:
-    return assemble_local(
-        db=Database.open(f"sqlite:///{home / 'tidegate.db'}"),
-        clock=clock or SystemClock(),
-        intervals=Intervals(lease_ttl=lease_ttl, ack_fresh=10.0),
-        registry=FileRegistry(home / "registry.json"),
-        engines=FileEngines(home / "engines.json"),
-        keys=KEYS,
-    )
-
-
 class World:
     """The platform of one test. `tick` is one round of the controller and of everything around it."""
 
@@ -81,12 +71,22 @@ class World:
         self.parts = self.controller.parts
         self.registry = FileRegistry(home / "registry.json")
         self.pairs = 0
+        self.no_traffic = False
 
     # --- what differs between one machine and a cluster ---------------------------------------------------------------
 
     def another(self) -> Controller:
         """A controller as another process would have it."""
-        return Controller(parts_of(self.home, self.clock, self.lease_ttl))
+        registry, engines = self.outside()
+        parts = assemble_local(
+            db=Database.open(f"sqlite:///{self.home / 'tidegate.db'}"),
+            clock=self.clock,
+            intervals=Intervals(lease_ttl=self.lease_ttl, ack_fresh=10.0),
+            registry=registry,
+            engines=engines,
+            keys=KEYS,
+        )
+        return Controller(parts)
 
     def again(self) -> World:
         """The same platform, looked at by a new process."""
@@ -119,6 +119,10 @@ class World:
         RoutingStore(self.parts.db, self.clock).acknowledge("gateway-1", NAME, epoch)
 
     # --- what does not ------------------------------------------------------------------------------------------------
+
+    def outside(self) -> tuple[Registry, Engines]:
+        """The registry and the engines that a controller is given."""
+        return FileRegistry(self.home / "registry.json"), FileEngines(self.home / "engines.json")
 
     def set_up(self, **rollout: Any) -> None:
         assert self.parts.leases.acquire(SCORER_LEASE, "test", 86_400.0) is not None
@@ -180,6 +184,8 @@ class World:
         if table is None:
             return
         self.acknowledge(table.epoch)
+        if self.no_traffic:
+            return
         now = self.clock.now()
         block = now - timedelta(seconds=10)
         failed = {"stable": stable_errors, "candidate": errors}
