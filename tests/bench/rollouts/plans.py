@@ -28,7 +28,7 @@ LEVELS = (Level(0.5, 100, 9000.0, longer=5.0), Level(5.0, 50, 2400.0, longer=1.5
 
 
 def example_plan(longer: float = 1.0) -> RolloutPlan:
-    """The example of the issue: a paired gate, a latency with a ceiling, errors; a shadow step and two with users."""
+    """An example plan: a paired gate, a latency with a ceiling, errors; a shadow step and two with users."""
     seconds = round(300 * longer)
     return RolloutPlan.model_validate(
         {
