@@ -17,6 +17,9 @@ class ClusterSettings(BaseModel):
     resync_seconds: PositiveFloat = Field(default=20.0, description="operator: lists all objects anew so often (s)")
     metrics_host: str = Field(default="0.0.0.0", description="address that /metrics and /healthz bind")  # noqa: S104
     metrics_port: int = Field(default=9090, ge=0, le=65535, description="their port; 0 takes a free one")
+    webhook_secret_path: Path | None = Field(
+        default=None, description="file with the secret of MLflow's webhook, which hints that the registry changed"
+    )
     node_pools_path: Path | None = Field(default=None, description="YAML of node pools: name → selector, tolerations…")
     engine_image: str = Field(default="", description="image of engines whose ModelRuntime names none")
     ray_version: str = Field(default="2.60.0", description="Ray in the engines' images")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ from tidegate.logging import get_logger
 from tidegate.ports import Registry
 
 _log = get_logger(__name__)
+_STOP_SECONDS = 0.2
+"""How long the end of the process may have to wait for a watch that waits for a hint."""
 _UNKNOWN = "the registry has not answered yet"
 
 
@@ -51,6 +54,7 @@ class RegistryWatch:
         self._alias_set = alias_set
         self._may_write = may_write
         self._lock = threading.Lock()
+        self._hinted = threading.Event()
         self._sources: dict[tuple[str, ModelSource], Nomination] = {}
         self._champions: dict[str, Champion] = {}
         self._wanted_aliases: dict[tuple[str, str], str] = {}
@@ -110,10 +114,17 @@ class RegistryWatch:
                 self._champions[model] = champion
 
     def run(self, stop: threading.Event, seconds: float) -> None:
-        """Polls until stopped."""
+        """Polls until stopped, and at once after a hint."""
         while not stop.is_set():
+            self._hinted.clear()
             self.poll()
-            stop.wait(seconds)
+            deadline = time.monotonic() + seconds
+            while not stop.is_set() and time.monotonic() < deadline and not self._hinted.wait(_STOP_SECONDS):
+                pass
+
+    def hint(self) -> None:
+        """Something may have changed: the next poll is now."""
+        self._hinted.set()
 
     def _ask(self, model: str, source: ModelSource) -> Nomination:
         try:

@@ -38,7 +38,7 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
     cluster = settings.cluster
-    web = serve(operator, cluster.metrics_host, cluster.metrics_port)
+    web = serve(operator, cluster.metrics_host, cluster.metrics_port, cluster.webhook_secret_path)
     stop = threading.Event()
     judge = threading.Thread(target=operator.controller.run, args=(stop,), name="controller", daemon=True)
     judge.start()

@@ -1,17 +1,27 @@
-"""`/metrics` for Prometheus, `/healthz` for the kubelet, `/readyz` for both: a standby is ready, too."""
+"""`/metrics` for Prometheus, `/healthz` for the kubelet, `/readyz` for both (a standby is ready, too), and
+`/hooks/mlflow` for MLflow's webhooks.
+"""
 
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from serving.operator.assembly import Operator
+from serving.operator.hints import MAX_BYTES, verified
 
 
-def serve(operator: Operator, host: str, port: int) -> ThreadingHTTPServer:
-    """Serves in the background. The caller calls `shutdown`."""
+def serve(operator: Operator, host: str, port: int, webhook_secret: Path | None = None) -> ThreadingHTTPServer:
+    """Serves in the background. The caller calls `shutdown`.
+
+    Args:
+        webhook_secret: file with the secret of MLflow's webhook; without one all deliveries are refused.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -24,6 +34,16 @@ def serve(operator: Operator, host: str, port: int) -> ThreadingHTTPServer:
                 self._answer(503 if late else 200, "text/plain", body)
             else:
                 self._answer(404, "text/plain", b"/metrics, /healthz, /readyz\n")
+
+        def do_POST(self) -> None:
+            length = int(self.headers.get("content-length") or 0)
+            if self.path != "/hooks/mlflow":
+                self._answer(404, "text/plain", b"/hooks/mlflow\n")
+            elif not 0 < length <= MAX_BYTES:
+                self._answer(413, "text/plain", b"a delivery has a body of at most 1 MiB\n")
+            else:
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                self._answer(*_delivered(operator, webhook_secret, headers, self.rfile.read(length)))
 
         def _answer(self, status: int, content_type: str, body: bytes) -> None:
             self.send_response(status)
@@ -38,3 +58,15 @@ def serve(operator: Operator, host: str, port: int) -> ThreadingHTTPServer:
     server = ThreadingHTTPServer((host, port), Handler)
     threading.Thread(target=server.serve_forever, name="web", daemon=True).start()
     return server
+
+
+def _delivered(
+    operator: Operator, secret: Path | None, headers: Mapping[str, str], body: bytes
+) -> tuple[int, str, bytes]:
+    """Status, type and text of the answer to a webhook."""
+    if secret is None or not secret.exists():
+        return 403, "text/plain", b"no webhook secret is set\n"
+    if not verified(secret.read_text(encoding="utf-8").strip(), headers, body, time.time()):
+        return 401, "text/plain", b"the signature is wrong or too old\n"
+    operator.controller.parts.registry.hint()
+    return 202, "text/plain", b"the registry is asked now\n"
