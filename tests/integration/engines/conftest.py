@@ -15,6 +15,7 @@ from tests.integration.engines.adapters import slot, write_adapter
 from tests.integration.engines.platform import ray_head, until
 from tidegate.adapters.base_model import resolve_base_model
 from tidegate.adapters.serve_engines import ServeEngines, engines_from_settings
+from tidegate.errors import Unavailable
 from tidegate.ports import AdapterSlot
 from tidegate.settings import Settings, load_settings
 
@@ -59,7 +60,14 @@ class Engine:
         self.wait()
 
     def wait(self) -> None:
-        until("the engine is ready", lambda: self.port.status(RUNTIME).ready, seconds=120)
+        until("the engine is ready", self.ready, seconds=120)
+
+    def ready(self) -> bool:
+        """Not while a replica does not answer either: what it holds is not known then."""
+        try:
+            return self.port.status(RUNTIME).ready
+        except Unavailable:
+            return False
 
     def replica(self) -> tuple[str, int]:
         """(replica id, process id) of the only replica."""

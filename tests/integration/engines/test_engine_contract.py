@@ -213,7 +213,7 @@ def test_a_killed_replica_breaks_the_stream_and_is_replaced(
     assert broken or '"error"' in received
     assert "[DONE]" not in received
 
-    until("the replica is gone", lambda: not engine.port.status(RUNTIME).ready, seconds=30)
+    until("the replica is gone", lambda: not engine.ready(), seconds=30)
     engine.wait()
     assert engine.replica()[0] != replica
     assert ask(client, slots[0].id).model == slots[0].id, "the new replica has the adapters before it takes requests"

@@ -108,7 +108,7 @@ def test_a_name_that_is_taken_is_left_alone(engines: RayServiceEngines, client: 
 
 def test_a_rayservice_that_is_refused_says_why(engines: RayServiceEngines) -> None:
     with pytest.raises(InvalidInput, match=r"the API server refuses .*metadata\.name: Invalid value"):
-        engines.ensure("Smollm2", CPU, [])
+        engines.ensure("smol_lm", CPU, [])
 
 
 def test_an_engine_that_kuberay_has_not_begun_is_not_ready(engines: RayServiceEngines) -> None:
