@@ -22,7 +22,7 @@ import httpx
 import yaml
 
 from tests.kube_api import ROOT, KubeApi
-from tidegate.adapters.kube.api import RAY_SERVICE
+from tidegate.adapters.kube.kinds import RAY_SERVICE
 from tidegate.settings import Settings
 
 _SECONDS = 0.3

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from serving.rollout.status import Condition
+from serving.rollout.status import condition
 from tidegate.ports import EngineStatus
 
 
@@ -53,26 +53,3 @@ def runtime_status(
             ),
         ],
     }
-
-
-def condition(
-    kind: Any,
-    holds: bool,
-    reason: str,
-    message: str,
-    generation: int,
-    before: Sequence[Mapping[str, Any]],
-    now: datetime,
-) -> dict[str, Any]:
-    """A condition, with the time since which it holds or does not."""
-    status: Any = "True" if holds else "False"
-    old = next((item for item in before if item["type"] == kind and item["status"] == status), None)
-    since = old["last_transition_time"] if old is not None else now
-    return Condition(
-        type=kind,
-        status=status,
-        reason=reason,
-        message=message,
-        observed_generation=generation,
-        last_transition_time=since,
-    ).model_dump(mode="json")

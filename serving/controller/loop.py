@@ -135,13 +135,12 @@ class Controller:
             self._fence = before
             return before
         epoch = self.parts.election.acquire(LEASE, self.holder, ttl)
+        self.parts.engines.reassert()
+        self._let_gone.clear()
         if epoch is None:
-            self.parts.engines.reassert()
             if before is not None:
                 _log.warning("the lease went to another controller", epoch=before.epoch)
             return None
-        self.parts.engines.reassert()
-        self._let_gone.clear()
         self.parts.household.taken_over(Fence(LEASE, epoch))  # where that fails nothing is led, and it is tried again
         _log.info("leading", holder=self.holder, epoch=epoch)
         self._fence = Fence(LEASE, epoch)
@@ -213,17 +212,15 @@ class Controller:
         for engine in engines:
             name = engine_name(stored.name, engine)
             manifest = self.parts.fleet.manifest(runtime, engine)
-            if manifest is None or (engine != current and (stored.name, engine) not in slots):
+            wanted = slots.get((stored.name, engine))
+            status = self.parts.engines.report(name).status
+            if manifest is None or (engine != current and wanted is None):
                 if stored.name not in self.reconciler.unsettled:
                     self._let_go(name)
-            elif self.parts.engines.report(name).status is not None:
+            elif status is not None:
                 self._let_gone.discard(name)
                 limit = int(manifest["engine"]["maxAdapters"])
-                held = self.parts.engines.report(name).status
-                loaded = held.adapters if held is not None else ()
-                self.parts.engines.want(
-                    name, manifest, shared_slots(slots.get((stored.name, engine), []), limit, loaded)
-                )
+                self.parts.engines.want(name, manifest, shared_slots(wanted or (), limit, status.adapters))
 
     def _let_go(self, engine: str) -> None:
         """Once: removing what is gone would ask for it every second."""

@@ -76,19 +76,20 @@ class Observer:
         engine = self.parts.fleet.current(runtime) if runtime is not None else FIRST
         champion = self.parts.registry.champion(model.name)
         plan = deployment.spec.rollout
-        read = self._read(name, state, plan, known.get(state.stable) if state.stable is not None else None, now)
+        stable = known.get(state.stable) if state.stable is not None else None
+        read = self._read(name, state, plan, stable, now)
         situation, missing = None, read.trouble
         if runtime is None:
             missing = f"ModelRuntime {deployment.spec.runtime_ref.name} does not exist; apply it"
         elif read.trouble is not None:
             pass  # what preflight has to know is not known
-        elif state.stable is not None and state.stable not in known:
+        elif state.stable is not None and stable is None:
             missing = f"version {state.stable} of {model.name} cannot be read from the registry"
         else:
             situation = Situation(
                 runtime=runtime.spec,
                 base_digest=runtime.spec.base_model.digest,
-                stable=known.get(state.stable) if state.stable is not None else None,
+                stable=stable,
                 measured=read.measured,
                 pairs_per_second=read.pairs_per_second,
             )
@@ -195,20 +196,18 @@ class Observer:
     def _engines(
         self, deployment: ModelDeployment, runtime: ModelRuntime | None, engine: str, releases: set[str]
     ) -> EngineView:
-        """The engines that matter now as one: the current one, and those that the state's releases run on."""
+        """The engines that matter now as one: the current one, and those that the releases run on."""
         if runtime is None:
             return EngineView()
-        views = [
-            self._engine(deployment, runtime, each)
-            for each in sorted({engine, *(engine_of(release) for release in releases)})  # those of routed ones, too
-        ]
-        now = self._engine(deployment, runtime, engine)
+        names = sorted({engine, *map(engine_of, releases)})
+        views = {name: self._engine(deployment, runtime, name) for name in names}
+        now = views[engine]
         return EngineView(
             known=now.known,  # of the engine that candidates go to: a broken one under the stable version must not
             ready=now.ready,  # keep its own replacement waiting
-            adapters=tuple(adapter for view in views for adapter in view.adapters),
+            adapters=tuple(adapter for view in views.values() for adapter in view.adapters),
             max_adapters=runtime.spec.engine.max_adapters,
-            message="; ".join(view.message for view in views if view.message),
+            message="; ".join(view.message for view in views.values() if view.message),
         )
 
     def _engine(self, deployment: ModelDeployment, runtime: ModelRuntime, engine: str) -> EngineView:

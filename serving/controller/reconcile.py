@@ -96,8 +96,7 @@ class Reconciler:
 
     def _record(self, stored: StoredResource, decision: Decision, seen: Observation, fence: Fence) -> None:
         """Status, facts and answers, before anything is done about them."""
-        trouble = seen.engine.message if not seen.engine.known and seen.engine.message else None
-        trouble = self._acts.get(stored.name) or trouble
+        trouble = self._acts.get(stored.name) or (seen.engine.message if not seen.engine.known else "") or None
         status = status_document(
             decision.state, seen, stored.generation, trouble, stored.status, self.parts.clock.now()
         )
@@ -141,15 +140,12 @@ class Reconciler:
         champion = self.parts.registry.champion(model).version
         if champion is None or champion == version_of(release):
             return champion is not None
-        others = (
-            stored
-            for stored in self.parts.resources.list("ModelDeployment")
-            if stored.name != deployment.metadata.name and isinstance(stored.resource, ModelDeployment)
-        )
         return any(
-            stored.resource.spec.model.name == model and version_of(str(stored.status.get("stable"))) == champion
-            for stored in others
+            version_of(str(stored.status.get("stable"))) == champion
+            for stored in self.parts.resources.list("ModelDeployment")
             if isinstance(stored.resource, ModelDeployment)
+            and stored.name != deployment.metadata.name
+            and stored.resource.spec.model.name == model
         )
 
     def _publish(
@@ -185,10 +181,11 @@ class Reconciler:
     def _slots(self, deployment: ModelDeployment, decision: Decision, seen: Observation) -> Slots | None:
         """What the engines shall hold: what the state wants, and what is loaded and not surely unused."""
         wanted = wish(decision.state).adapters
+        engines = sorted({engine_of(release) for release in (*wanted, *seen.engine.adapters, *seen.routed)})
+        if engines and not seen.engine.known:
+            return None
         slots: Slots = {}
-        for engine in sorted({engine_of(release) for release in (*wanted, *seen.engine.adapters, *seen.routed)}):
-            if not seen.engine.known:
-                return None
+        for engine in engines:
             found = self._slots_of(engine, deployment, decision, seen)
             if found is None:
                 return None

@@ -13,11 +13,10 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
 
-from tidegate.adapters.kube.api import LEASE, ApiKind, KubeApi, Object
+from tidegate.adapters.kube.api import KubeApi, NotThere
 from tidegate.adapters.kube.gateways import EPOCHS, GATEWAY_LABELS
+from tidegate.adapters.kube.kinds import LEASE, OWN, Object
 from tidegate.clock import Clock
-from tidegate.domain.kinds import CLUSTER_KINDS
-from tidegate.domain.resource_base import API_VERSION
 from tidegate.domain.routing import RoutingTable
 from tidegate.domain.routing_resource import ModelRoutingSpec, routing_table
 from tidegate.errors import Conflict, TidegateError, Unavailable
@@ -25,7 +24,7 @@ from tidegate.kube_codec import from_kube, time_text
 from tidegate.logging import get_logger
 
 _log = get_logger(__name__)
-_KIND = ApiKind("ModelRouting", API_VERSION, CLUSTER_KINDS["ModelRouting"].plural)
+_KIND = OWN["ModelRouting"]
 _WATCH_SECONDS = 30
 _PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 5.0
@@ -48,13 +47,9 @@ class KubeRoutingSource:
         self._token = 0
         self._problem: str | None = "routing has not been listed yet"
         self._stop = threading.Event()
-        self._lease_name: str | None = None
 
     def start(self) -> None:
         threading.Thread(target=self._run, name="routing-objects", daemon=True).start()
-
-    def stop(self) -> None:
-        self._stop.set()
 
     # --- the port ----------------------------------------------------------------------------------------------------
 
@@ -77,7 +72,7 @@ class KubeRoutingSource:
         Raises:
             Unavailable: the API server does not answer.
         """
-        name = self._lease_name = lease_name(gateway)
+        name = lease_name(gateway)
         notes = {EPOCHS: json.dumps(dict(sorted(epochs.items())))}
         spec = {
             "holderIdentity": gateway,
@@ -86,7 +81,7 @@ class KubeRoutingSource:
         }
         try:
             self._api.patch(LEASE, name, {"metadata": {"annotations": notes}, "spec": spec})
-        except Conflict:  # not there yet, or removed as dead
+        except NotThere:  # not there yet, or removed as dead
             metadata = {"name": name, "labels": dict(GATEWAY_LABELS), "annotations": notes, **_pod_reference()}
             self._api.create(LEASE, {"metadata": metadata, "spec": spec})
 
@@ -117,20 +112,13 @@ class KubeRoutingSource:
         """Lists, then watches until the stream ends or breaks."""
         try:
             items, since = self._api.list(_KIND)
-        except Conflict as error:
+        except NotThere as error:
             step = "Install the definitions in helm/tidegate/crds."
             raise Unavailable("the API server knows no modelroutings", next_step=step) from error
-        read = {item["metadata"]["name"]: (item, _table(item)) for item in items}
+        for item in items:
+            self._take("LISTED", item)
         with self._lock:
-            before, self._tables = self._tables, dict(self._tables)  # what is merely absent goes on: see `_take`
-            for name, (item, table) in read.items():
-                understood = table is not None or item["spec"].get("removed")
-                kept = table if understood else before.get(name)  # the last good one
-                if kept is not None:
-                    self._tables[name] = kept
-                else:
-                    self._tables.pop(name, None)
-            self._token += 1
+            self._token += 1  # an empty list is news, too
             self._problem = None
         while not self._stop.is_set():
             for event, body in self._api.watch(_KIND, since, seconds=_WATCH_SECONDS):

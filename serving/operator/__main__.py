@@ -20,7 +20,6 @@ from tidegate import logging
 from tidegate.errors import TidegateError
 from tidegate.settings import load_settings
 
-_log = logging.get_logger(__name__)
 _WATCH_SECONDS = 300
 _RETRY_SECONDS = (1, 1, 2, 3, 5)
 """After an outage the watches are back within seconds; kopf begins again when these are used up."""
@@ -64,16 +63,13 @@ def handlers(operator: Operator) -> kopf.OperatorRegistry:
 
     kopf.on.login(registry=registry)(kopf.login_via_client)
 
-    async def seen(kind: str, event: Any, **_: Any) -> None:
-        operator.objects.seen(kind, event["type"], dict(event["object"]))
-
     for kind in WATCHED:
         group, _, version = kind.version.rpartition("/")
 
-        async def handler(event: Any, name: str = kind.kind, **_: Any) -> None:
-            await seen(name, event)
+        async def seen(event: Any, name: str = kind.kind, **_: Any) -> None:
+            operator.objects.seen(name, event["type"], dict(event["object"]))
 
-        kopf.on.event(group, version, kind.plural, registry=registry, id=kind.plural)(handler)
+        kopf.on.event(group, version, kind.plural, registry=registry, id=kind.plural)(seen)
     return registry
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from serving.operator.objects import OWN, Objects
+from serving.operator.objects import Objects
 from serving.rollout.operator_actions import REFUSED
-from tidegate.adapters.kube.api import Object
+from tidegate.adapters.kube.kinds import OWN, Object
 from tidegate.clock import Clock
 from tidegate.domain.rollout_resources import RolloutActionSpec, RolloutActionStatus
 from tidegate.errors import Conflict
@@ -35,7 +35,7 @@ class KubeActions:
 
     def pending(self, deployment: str) -> list[SubmittedAction]:
         """Actions without an answer, oldest first."""
-        found = [_submitted(body) for body in self._of(deployment) if not (body.get("status") or {}).get("answer")]
+        found = [_submitted(body) for body in self._of(deployment) if not _answered(body)]
         return sorted(found, key=lambda action: (action.time, action.id))
 
     def answer(self, deployment: str, answers: dict[str, str], fence: Fence) -> None:
@@ -46,7 +46,7 @@ class KubeActions:
         """
         for body in self._of(deployment):
             answer = answers.get(body["metadata"]["uid"])
-            if answer is None or (body.get("status") or {}).get("answer"):
+            if answer is None or _answered(body):
                 continue
             status = RolloutActionStatus(
                 leader_epoch=fence.epoch,
@@ -60,7 +60,7 @@ class KubeActions:
         """Removes all but the newest answered actions of each deployment."""
         deployments = {body["spec"]["deployment"] for body in self._objects.all(_KIND)}
         for deployment in deployments:
-            answered = [body for body in self._of(deployment) if (body.get("status") or {}).get("answer")]
+            answered = [body for body in self._of(deployment) if _answered(body)]
             answered.sort(key=lambda body: str(body["status"].get("answeredAt")))
             for body in answered[:-KEPT]:
                 self._objects.delete(_KIND, body["metadata"]["name"], fence)
@@ -69,9 +69,7 @@ class KubeActions:
         """Actions whose deployment does not exist."""
         known = {body["metadata"]["name"] for body in self._objects.all(OWN["ModelDeployment"])}
         return [
-            body
-            for body in self._objects.all(_KIND)
-            if body["spec"]["deployment"] not in known and not (body.get("status") or {}).get("answer")
+            body for body in self._objects.all(_KIND) if body["spec"]["deployment"] not in known and not _answered(body)
         ]
 
     def refuse_unclaimed(self, fence: Fence) -> None:
@@ -90,6 +88,10 @@ class KubeActions:
 
     def _of(self, deployment: str) -> list[Object]:
         return [body for body in self._objects.all(_KIND) if body["spec"]["deployment"] == deployment]
+
+
+def _answered(body: Object) -> bool:
+    return bool((body.get("status") or {}).get("answer"))
 
 
 def _refused(body: Object, answer: str) -> bool:

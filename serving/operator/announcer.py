@@ -8,9 +8,9 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from serving.controller.local import LogAnnouncer
-from serving.operator.objects import OWN, Objects
+from serving.operator.objects import Objects
 from serving.rollout.state import Transition
-from tidegate.adapters.kube.api import EVENT
+from tidegate.adapters.kube.kinds import EVENT, OWN
 from tidegate.clock import Clock
 from tidegate.domain.routing import RoutingTable
 from tidegate.errors import TidegateError
@@ -61,7 +61,6 @@ class Metrics:
         self.registry = CollectorRegistry()
         deployment = ["deployment"]
         self.leading = self._gauge("tidegate_operator_leading", "1 while this operator leads.")
-        self.rounds = self._counter("tidegate_operator_rounds", "Rounds over all resources, by outcome.", ["outcome"])
         self.transitions = self._counter(
             "tidegate_rollout_transitions", "Transitions of rollouts.", ["deployment", "phase", "reason"]
         )

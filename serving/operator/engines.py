@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from serving.engines.catalog import render
-from serving.operator.objects import EPOCH, MANAGED, OWN, Objects, owner
+from serving.operator.objects import EPOCH, MANAGED, Objects, epoch_of, owner
 from serving.operator.rayservice import EngineSite, rayservice, serve_config, service, service_name
-from tidegate.adapters.kube.api import RAY_SERVICE, SERVICE, Object
+from tidegate.adapters.kube.kinds import OWN, RAY_SERVICE, SERVICE, Object, annotations_of
 from tidegate.adapters.serve_engines import ServeEngines, includes
 from tidegate.errors import Conflict, NotFound, Unavailable
 from tidegate.ids import digest_json
@@ -54,24 +54,20 @@ class RayServiceEngines:
         """
         fence = self._leading()
         wanted = rayservice(runtime, spec, adapters, self._site)
+        signed = {EPOCH: str(fence.epoch), _DIGEST: digest_json(wanted["spec"])}
         body = self._objects.get(RAY_SERVICE, runtime)
         if body is None:
-            parent = self._runtime(runtime)
-            wanted["metadata"] |= {"annotations": {EPOCH: str(fence.epoch), _DIGEST: digest_json(wanted["spec"])}}
-            if parent is not None:
-                wanted["metadata"]["ownerReferences"] = owner(parent)
+            wanted["metadata"] |= {"annotations": signed, **self._owned(runtime)}
             self._objects.create(RAY_SERVICE, wanted, fence)
             _log.info("engine declared", runtime=runtime, adapters=[slot.id for slot in adapters])
             return
         _ours(body)
-        if _same(body, wanted) and _stamped(body) >= fence.epoch:
+        same = _same(body, wanted, signed[_DIGEST])
+        if same and epoch_of(body) >= fence.epoch:
             return
-        signed = {EPOCH: str(fence.epoch), _DIGEST: digest_json(wanted["spec"])}
-        notes = {**(body["metadata"].get("annotations") or {}), **signed}
-        spec_now = {**body["spec"], **wanted["spec"]} if not _same(body, wanted) else body["spec"]
-        self._objects.replace(
-            RAY_SERVICE, {**body, "metadata": {**body["metadata"], "annotations": notes}, "spec": spec_now}, fence
-        )
+        metadata = {**body["metadata"], "annotations": {**annotations_of(body), **signed}}
+        spec_now = body["spec"] if same else {**body["spec"], **wanted["spec"]}
+        self._objects.replace(RAY_SERVICE, {**body, "metadata": metadata, "spec": spec_now}, fence)
         _log.info("engine changed", runtime=runtime, adapters=[slot.id for slot in adapters])
 
     def status(self, runtime: str) -> EngineStatus:
@@ -112,10 +108,11 @@ class RayServiceEngines:
 
     # --- parts -------------------------------------------------------------------------------------------------------
 
-    def _runtime(self, engine: str) -> Object | None:
-        """The ModelRuntime that an engine is of: of the same name, or of the name before its -e<number>."""
-        own = self._objects.get(OWN["ModelRuntime"], engine)
-        return own if own is not None else self._objects.get(OWN["ModelRuntime"], engine.rpartition("-")[0])
+    def _owned(self, engine: str) -> dict[str, Any]:
+        """Owner references to the engine's ModelRuntime: of the same name, or of the name before its -e<number>."""
+        named = (self._objects.get(OWN["ModelRuntime"], name) for name in (engine, engine.rpartition("-")[0]))
+        parent = next((body for body in named if body is not None), None)
+        return {"ownerReferences": owner(parent)} if parent is not None else {}
 
     def _leading(self) -> Fence:
         fence = self._fence()
@@ -131,9 +128,7 @@ class RayServiceEngines:
         wanted, name = service(runtime, cluster), service_name(runtime)
         body = self._objects.api.get(SERVICE, name)
         if body is None:
-            parent = self._runtime(runtime)
-            if parent is not None:
-                wanted["metadata"]["ownerReferences"] = owner(parent)
+            wanted["metadata"] |= self._owned(runtime)
             self._objects.create(SERVICE, wanted, fence)
         elif not includes(body["spec"], wanted["spec"]):
             _ours(body)
@@ -180,17 +175,12 @@ def _ours(body: Object) -> None:
         )
 
 
-def _same(body: Object, wanted: Mapping[str, Any]) -> bool:
+def _same(body: Object, wanted: Mapping[str, Any], digest: str) -> bool:
     """Whether the RayService says what is wanted; KubeRay and the API server add defaults of their own."""
-    declared = (body["metadata"].get("annotations") or {}).get(_DIGEST)
     have, want = dict(body["spec"]), dict(wanted["spec"])
     want.pop("serveConfigV2")
     unchanged = includes(serve_config(body), serve_config(wanted)) and includes(have, want)
-    return unchanged and declared == digest_json(wanted["spec"])  # what is wanted no longer must go, too
-
-
-def _stamped(body: Object) -> int:
-    return int((body["metadata"].get("annotations") or {}).get(EPOCH, 0))
+    return unchanged and annotations_of(body).get(_DIGEST) == digest  # what is wanted no longer must go, too
 
 
 def _applied(body: Object) -> bool:

@@ -10,9 +10,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from serving.operator.objects import MANAGED, OWN, Objects, owner
+from serving.operator.objects import MANAGED, Objects, owner
 from serving.operator.rayservice import RUNTIME
-from tidegate.adapters.kube.api import CONTROLLER_REVISION, Object
+from tidegate.adapters.kube.kinds import CONTROLLER_REVISION, OWN, Object, annotations_of
 from tidegate.cluster_settings import ClusterSettings
 from tidegate.domain.release import FIRST
 from tidegate.domain.resources import ModelRuntime, ModelRuntimeSpec
@@ -81,7 +81,7 @@ class KubeFleet:
         found = [
             body
             for body in self._objects.all(CONTROLLER_REVISION)
-            if (body["metadata"].get("labels") or {}).get(RUNTIME) == runtime and _digest(body)
+            if (body["metadata"].get("labels") or {}).get(RUNTIME) == runtime and _DIGEST in annotations_of(body)
         ]
         return sorted(found, key=lambda body: int(body["revision"]))
 
@@ -97,14 +97,12 @@ def _dumped(spec: ModelRuntimeSpec) -> dict[str, Any]:
     return found
 
 
-def _digest(body: Object) -> str | None:
+def _digest(body: Object) -> str:
     """Of what was declared as this release reads it: a field that a newer release added is no other engine."""
-    if _DIGEST not in (body["metadata"].get("annotations") or {}):
-        return None
     try:
         return engine_digest(ModelRuntimeSpec.model_validate(body["data"]))
     except ValidationError:
-        return str(body["metadata"]["annotations"][_DIGEST])
+        return annotations_of(body)[_DIGEST]
 
 
 def _name(body: Object) -> str:

@@ -58,7 +58,6 @@ class KubeHousehold:
 
     def keep(self, fence: Fence) -> None:
         """Trouble here never keeps rollouts from being judged."""
-        self._metrics.leading.set(1)
         self._records.flush()
         self._metrics.waiting.set(self._records.waiting)
         try:

@@ -7,17 +7,13 @@ resourceVersion. Every write is fenced twice: here by the lease, at the server b
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
-from tidegate.adapters.kube.api import CONTROLLER_REVISION, RAY_SERVICE, ApiKind, KubeApi, Object
-from tidegate.domain.kinds import CLUSTER_KINDS
-from tidegate.domain.resource_base import API_VERSION
+from tidegate.adapters.kube.api import KubeApi, NotThere
+from tidegate.adapters.kube.kinds import CONTROLLER_REVISION, OWN, RAY_SERVICE, ApiKind, Object, annotations_of
 from tidegate.errors import Conflict, NotFound
-from tidegate.logging import get_logger
 from tidegate.store.leases import Fence
 
-_log = get_logger(__name__)
-OWN: dict[str, ApiKind] = {name: ApiKind(name, API_VERSION, kind.plural) for name, kind in CLUSTER_KINDS.items()}
 WATCHED: tuple[ApiKind, ...] = (*OWN.values(), RAY_SERVICE, CONTROLLER_REVISION)
 EPOCH = "tidegate.dev/leader-epoch"
 _SIGNED_IN_STATUS = frozenset({"ModelRuntime", "ModelDeployment"})
@@ -50,7 +46,7 @@ class Objects:
         for kind in WATCHED:
             try:
                 items, version = self.api.list(kind)
-            except Conflict as error:  # no such kind
+            except NotThere as error:
                 step = "Install the tidegate chart's definitions (helm/tidegate/crds) and KubeRay."
                 raise NotFound(f"the API server knows no {kind.plural} of {kind.version}", next_step=step) from error
             with self._lock:
@@ -87,7 +83,7 @@ class Objects:
 
     def highest_epoch(self) -> int:
         """The highest lease epoch that any owned object carries."""
-        return max((_epoch_of(body) for kind in _OWNED for body in self.all(kind)), default=0)
+        return max((epoch_of(body) for kind in _OWNED for body in self.all(kind)), default=0)
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
@@ -131,13 +127,13 @@ class Objects:
         for kind in _OWNED:
             for body in self.all(kind):
                 foreign = kind is RAY_SERVICE and not MANAGED.items() <= (body["metadata"].get("labels") or {}).items()
-                if foreign or _epoch_of(body) >= fence.epoch:
+                if foreign or epoch_of(body) >= fence.epoch:
                     continue
                 if kind.kind in _SIGNED_IN_STATUS:
                     status = {**(body.get("status") or {}), "leaderEpoch": fence.epoch}
                     self.replace(kind, {**body, "status": status}, fence, status=True)
                 else:
-                    notes = {**(body["metadata"].get("annotations") or {}), EPOCH: str(fence.epoch)}
+                    notes = {**annotations_of(body), EPOCH: str(fence.epoch)}
                     self.replace(kind, {**body, "metadata": {**body["metadata"], "annotations": notes}}, fence)
 
     def _written(self, kind: ApiKind, name: str, fence: Fence | None, write: Callable[[], Object]) -> Object:
@@ -160,8 +156,9 @@ class Objects:
             self.seen(kind.kind, "MODIFIED", found)
 
 
-def _epoch_of(body: Object) -> int:
-    note = (body["metadata"].get("annotations") or {}).get(EPOCH, 0)
+def epoch_of(body: Object) -> int:
+    """The lease epoch under which an owned object was written or signed last; 0 for none."""
+    note = annotations_of(body).get(EPOCH, 0)
     inside = [(body.get(part) or {}).get("leaderEpoch", 0) for part in ("spec", "status")]
     return max(int(note), *map(int, inside))
 
@@ -178,10 +175,6 @@ def owner(body: Object) -> list[Object]:
             "blockOwnerDeletion": True,
         }
     ]
-
-
-def names(bodies: Iterable[Object]) -> list[str]:
-    return [body["metadata"]["name"] for body in bodies]
 
 
 def _newest(one: Object, other: Object) -> Object:

@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from serving.operator.objects import OWN, Objects
+from serving.operator.objects import Objects
 from serving.operator.statuses import decode, encode
-from tidegate.adapters.kube.api import Object
+from tidegate.adapters.kube.kinds import OWN, Object
 from tidegate.domain.kinds import CLUSTER_KINDS
 from tidegate.domain.resources import AnyResource, ModelDeployment, ModelRuntime
 from tidegate.errors import Conflict
@@ -28,7 +28,7 @@ class KubeResources:
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
         self._written: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {}
-        self._bad: dict[tuple[str, str], str] = {}
+        self._read: dict[tuple[str, str], tuple[str, StoredResource | None]] = {}
 
     def list(self, kind: str) -> list[StoredResource]:
         """All that can be read. One that this release does not understand stays as it is, and the log says so once."""
@@ -85,17 +85,22 @@ class KubeResources:
         self._written[kind, name] = (written["metadata"]["resourceVersion"], status)
 
     def _stored(self, kind: str, body: Object) -> StoredResource | None:
+        """Read once for each version of the object: rounds ask for it twice a second."""
+        key, version = (kind, body["metadata"]["name"]), body["metadata"]["resourceVersion"]
+        known = self._read.get(key)
+        if known is None or known[0] != version:
+            known = self._read[key] = (version, self._parsed(kind, body))
+        return known[1]
+
+    def _parsed(self, kind: str, body: Object) -> StoredResource | None:
         metadata = body["metadata"]
-        key = (kind, metadata["name"])
         try:
             resource: Any = from_kube(CLUSTER_KINDS[kind].model, body)
-            version, status = self._written.get(key, ("", {}))
+            version, status = self._written.get((kind, metadata["name"]), ("", {}))
             if version != metadata["resourceVersion"]:
                 status = decode(kind, body.get("status") or {})
         except (ValidationError, TypeError, ValueError) as error:
-            if self._bad.get(key) != metadata["resourceVersion"]:
-                self._bad[key] = metadata["resourceVersion"]
-                _log.error("object is not understood and left alone", kind=kind, name=key[1], problem=str(error))
+            _log.error("object is not understood and left alone", kind=kind, name=metadata["name"], problem=str(error))
             return None
         made: AnyResource = resource
         assert isinstance(made, ModelRuntime | ModelDeployment)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from serving.operator.objects import MANAGED, OWN, Objects, owner
+from serving.operator.objects import MANAGED, Objects, owner
 from serving.operator.statuses import rollout_spec, rollout_status
 from serving.rollout.state import RolloutState
+from tidegate.adapters.kube.kinds import OWN
 from tidegate.domain.resources import ModelDeployment
 from tidegate.errors import Conflict, InvalidInput, Unavailable
 from tidegate.kube_codec import to_kube

@@ -7,9 +7,9 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from serving.operator.objects import MANAGED, OWN, Objects
-from tidegate.adapters.kube.api import LEASE, Object
+from serving.operator.objects import MANAGED, Objects
 from tidegate.adapters.kube.gateways import EPOCHS, GATEWAY_SELECTOR
+from tidegate.adapters.kube.kinds import LEASE, OWN, Object, annotations_of
 from tidegate.clock import Clock
 from tidegate.domain.routing import RoutingTable
 from tidegate.domain.routing_resource import ModelRoutingSpec, removed_spec, routing_spec, routing_table
@@ -57,7 +57,7 @@ class KubeRouting:
     def said(self, deployment: str) -> tuple[str | None, str | None]:
         """Why the table in force was published, and the id of the decision behind it."""
         body = self._objects.get(_KIND, deployment) or {"metadata": {}}
-        notes = body["metadata"].get("annotations") or {}
+        notes = annotations_of(body)
         return notes.get(REASON), notes.get(DECISION)
 
     def publish(
@@ -130,14 +130,14 @@ class KubeRouting:
             metadata = {"name": name, "labels": dict(MANAGED), "annotations": notes}
             self._objects.create(_KIND, {"metadata": metadata, "spec": made}, fence)
             return
-        metadata = {**body["metadata"], "annotations": {**(body["metadata"].get("annotations") or {}), **notes}}
+        metadata = {**body["metadata"], "annotations": {**annotations_of(body), **notes}}
         self._objects.replace(_KIND, {**body, "metadata": metadata, "spec": made}, fence)
 
 
 def _epochs(lease: Object) -> dict[str, Any]:
     """What a gateway says; one that says nothing understandable says nothing."""
     try:
-        found = json.loads((lease["metadata"].get("annotations") or {}).get(EPOCHS, "{}"))
+        found = json.loads(annotations_of(lease).get(EPOCHS, "{}"))
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}

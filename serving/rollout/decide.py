@@ -185,7 +185,11 @@ def _moving(draft: Draft, seen: Observation) -> None:
 def _blind(draft: Draft, seen: Observation) -> None:
     """No evidence can be read: weights stay, what people ask for and the deadline still count."""
     if not (_superseded(draft, seen) or _past_deadline(draft)):
-        draft.say("EvidenceUnreadable", f"{seen.trouble or 'The evidence cannot be read'}. Traffic stays where it is.")
+        _say_unreadable(draft, seen)
+
+
+def _say_unreadable(draft: Draft, seen: Observation) -> None:
+    draft.say("EvidenceUnreadable", f"{seen.trouble or 'The evidence cannot be read'}. Traffic stays where it is.")
 
 
 def _judged(draft: Draft, seen: Observation) -> Judgement:
@@ -324,7 +328,7 @@ def _ask_for_approval(draft: Draft, index: int) -> None:
 
 def _baking(draft: Draft, seen: Observation) -> None:
     if not seen.evidence_known:
-        draft.say("EvidenceUnreadable", f"{seen.trouble or 'The evidence cannot be read'}. Traffic stays where it is.")
+        _say_unreadable(draft, seen)
         return
     if _harmful(draft, _judged(draft, seen)) or not _acknowledged(draft, seen):
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -16,10 +17,13 @@ _ETA_ROUNDED_TO = 5
 """Seconds; an estimate that changes with every request would only make noise."""
 
 
+ConditionType = Literal["Ready", "Progressing", "Paused", "Degraded"]
+
+
 class Condition(Contract):
     """A condition in the manner of Kubernetes."""
 
-    type: Literal["Ready", "Progressing", "Paused", "Degraded"]
+    type: ConditionType
     status: Literal["True", "False", "Unknown"]
     reason: str
     message: str
@@ -123,7 +127,7 @@ def _conditions(
 ) -> list[dict[str, Any]]:
     serving = f"Version {state.stable} serves." if state.stable else "No version serves yet."
     degraded = trouble or seen.trouble
-    found: list[tuple[Literal["Ready", "Progressing", "Paused", "Degraded"], bool, str, str]] = [
+    found: list[tuple[ConditionType, bool, str, str]] = [
         ("Ready", state.stable is not None, "Serving" if state.stable else state.reason, serving),
         (
             "Progressing",
@@ -134,23 +138,30 @@ def _conditions(
         ("Paused", state.phase == "Paused", state.reason if state.phase == "Paused" else "NotPaused", state.message),
         ("Degraded", degraded is not None, "Trouble" if degraded else "AllAnswer", degraded or "All parts answer."),
     ]
-    known = {item["type"]: item for item in before.get("conditions", ())}
-    made = []
-    for kind, holds, reason, message in found:
-        status = "True" if holds else "False"
-        old = known.get(kind)
-        since = old["last_transition_time"] if old is not None and old["status"] == status else now
-        made.append(
-            Condition(
-                type=kind,
-                status="True" if holds else "False",
-                reason=reason,
-                message=message,
-                observed_generation=generation,
-                last_transition_time=since,
-            ).model_dump(mode="json")
-        )
-    return made
+    known = before.get("conditions", ())
+    return [condition(kind, holds, reason, message, generation, known, now) for kind, holds, reason, message in found]
+
+
+def condition(
+    kind: ConditionType,
+    holds: bool,
+    reason: str,
+    message: str,
+    generation: int,
+    before: Sequence[Mapping[str, Any]],
+    now: datetime | None,
+) -> dict[str, Any]:
+    """A condition, with the time since which it holds or does not: `now`, unless it was so before."""
+    status: Literal["True", "False"] = "True" if holds else "False"
+    old = next((item for item in before if item["type"] == kind and item["status"] == status), None)
+    return Condition(
+        type=kind,
+        status=status,
+        reason=reason,
+        message=message,
+        observed_generation=generation,
+        last_transition_time=old["last_transition_time"] if old is not None else now,
+    ).model_dump(mode="json")
 
 
 def _line(transition: Transition) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def platform(substrate: str, folder: Path) -> Iterator[Callable[[Path, float], W
         return
     with KubeApi(folder / "api", kube_programs()) as api:
         KubeWorld.install(api)
-        namespace = KubeWorld.new_namespace(api)
+        namespace = api.make_namespace()
         yield lambda home, lease: KubeWorld(home, api, namespace, None, lease)
 
 

@@ -10,12 +10,14 @@ from typing import Any
 from serving.controller.loop import Controller
 from serving.gateway.kube_routing import KubeRoutingSource
 from serving.operator.assembly import assemble
-from serving.operator.objects import OWN, WATCHED, Objects
+from serving.operator.objects import WATCHED, Objects
 from serving.operator.statuses import decode
 from tests.integration.controller.fakes import KEY
 from tests.integration.controller.world import NAME, World
 from tests.kube_api import ROOT, KubeApi
+from tests.kube_fixtures import install
 from tidegate.adapters.kube.api import KubeApi as Client
+from tidegate.adapters.kube.kinds import OWN
 from tidegate.clock import Clock
 from tidegate.domain.resources import AnyResource, to_manifest
 from tidegate.errors import Conflict
@@ -46,25 +48,23 @@ class KubeWorld(World):
         self._objects: list[Objects] = []
         super().__init__(home, clock, lease_ttl)
 
-    @staticmethod
-    def install(api: KubeApi) -> None:
-        api.kubectl("apply", "--server-side", "-f", str(ROOT / "helm" / "tidegate" / "crds"))
-        api.kubectl("apply", "--server-side", "-f", str(RAY_SERVICE_CRD))
-        KubeWorld.wait_served(api)
+    @classmethod
+    def serving(cls, home: Path, api: KubeApi) -> KubeWorld:
+        """In a namespace of its own, with the first version serving."""
+        made = cls(home, api, api.make_namespace())
+        made.set_up()
+        made.until("Succeeded")
+        for _ in range(3):
+            made.tick()
+        return made
 
     @staticmethod
-    def wait_served(api: KubeApi) -> None:
-        """Until the API server has taken up all definitions."""
-        api.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+    def install(api: KubeApi, *definitions: Path) -> None:
+        """Installs definitions, and waits until all that an operator watches is served."""
+        install(api, *definitions)
         for kind in WATCHED:  # established is not yet served: "storage is (re)initializing" for some seconds
             while api.kubectl("get", f"{kind.plural}.{kind.version.split('/')[0]}", check=False).returncode != 0:
                 time.sleep(0.1)
-
-    @staticmethod
-    def new_namespace(api: KubeApi) -> str:
-        name = f"test-{new_id().lower()}"
-        api.kubectl("create", "namespace", name)
-        return name
 
     def another(self) -> Controller:
         settings = Settings(

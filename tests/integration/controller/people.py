@@ -16,11 +16,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from serving.operator.objects import OWN
 from tests.integration.controller.kube_world import RAY_SERVICE_CRD, KubeWorld
 from tests.integration.controller.world import NAME, World, deployment
 from tests.kube_api import KubeApi
-from tests.kube_fixtures import install
+from tidegate.adapters.kube.kinds import OWN
 from tidegate.adapters.kube.person import MANAGER
 from tidegate.cli.main import app
 from tidegate.domain.resources import to_manifest
@@ -45,8 +44,7 @@ def team(kube: KubeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture(scope="session")
 def operable(kube: KubeApi) -> None:
     """All that an operator watches is served."""
-    install(kube, RAY_SERVICE_CRD)
-    KubeWorld.wait_served(kube)
+    KubeWorld.install(kube, RAY_SERVICE_CRD)
 
 
 @pytest.fixture

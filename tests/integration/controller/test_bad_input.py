@@ -10,19 +10,14 @@ import pytest
 from tests.integration.controller.kube_world import KubeWorld
 from tests.integration.controller.world import NAME, deployment
 from tests.kube_api import KubeApi
-from tidegate.adapters.kube.api import EVENT
+from tidegate.adapters.kube.kinds import EVENT
 
 pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
 def world(kube_api: KubeApi, tmp_path: Path) -> KubeWorld:
-    made = KubeWorld(tmp_path, kube_api, KubeWorld.new_namespace(kube_api))
-    made.set_up()
-    made.until("Succeeded")
-    made.tick()
-    made.tick()
-    return made
+    return KubeWorld.serving(tmp_path, kube_api)
 
 
 def said(world: KubeWorld, reason: str) -> str:

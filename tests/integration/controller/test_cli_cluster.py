@@ -23,7 +23,7 @@ from tests.integration.controller.people import (
 )
 from tests.integration.controller.world import NAME
 from tests.kube_api import KubeApi
-from tidegate.adapters.kube.api import ApiKind, Object
+from tidegate.adapters.kube.kinds import ApiKind, Object
 from tidegate.adapters.kube.person import PersonApi
 from tidegate.cli import asking
 from tidegate.cli.substrates import cluster

@@ -30,6 +30,10 @@ def leaders(*controllers: Controller) -> list[bool]:
     return [controller.leads for controller in controllers]
 
 
+def slots(*ids: str) -> tuple[AdapterSlot, ...]:
+    return tuple(AdapterSlot(id=name, uri=f"/{name}", digest="sha256:" + "a" * 64, rank=8) for name in ids)
+
+
 def weights(world: World) -> list[tuple[str, float]]:
     published = world.ledger.entries(kind="routing.published", subject=NAME)
     return [(arm["version"], arm["weight"]) for entry in published for arm in entry.payload["table"]["arms"]]
@@ -216,17 +220,11 @@ def test_what_serves_is_not_moved_to_another_engine_or_model(world: World) -> No
 
 
 def test_deployments_on_one_engine_keep_what_serves_before_any_canary() -> None:
-    def slots(*ids: str) -> tuple[AdapterSlot, ...]:
-        return tuple(AdapterSlot(id=name, uri=f"/{name}", digest="sha256:" + "a" * 64, rank=8) for name in ids)
-
     held = shared_slots([slots("a/1", "a/2", "a/0"), slots("b/1", "b/2"), slots("a/1")], 3)
     assert [slot.id for slot in held] == ["a/1", "b/1", "a/2"]
 
 
 def test_a_version_that_is_judged_is_not_unloaded_for_another_deployments_candidate() -> None:
-    def slots(*ids: str) -> tuple[AdapterSlot, ...]:
-        return tuple(AdapterSlot(id=name, uri=f"/{name}", digest="sha256:" + "a" * 64, rank=8) for name in ids)
-
     held = shared_slots([slots("a/1", "a/2"), slots("b/1", "b/2")], 3, loaded=("a/1", "b/1", "b/2"))
     assert [slot.id for slot in held] == ["a/1", "b/1", "b/2"]
 

@@ -18,12 +18,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def world(kube_api: KubeApi, tmp_path: Path) -> World:
-    made = KubeWorld(tmp_path, kube_api, KubeWorld.new_namespace(kube_api))
-    made.set_up()
-    made.until("Succeeded")
-    for _ in range(3):
-        made.tick()
-    return made
+    return KubeWorld.serving(tmp_path, kube_api)
 
 
 def runtime(**spec: Any) -> ModelRuntime:
@@ -51,11 +46,10 @@ def test_a_new_image_is_rolled_out_beside_the_old_one_and_takes_over(world: Worl
     assert engines(world) == {"local": ["banking-intent/1"], "local-e2": ["banking-intent/1"]}
     assert arms(world) == [("1", "banking-intent/1", 100.0), ("1+e2", "banking-intent/1", 0.0)]
     world.until("Succeeded", outcomes="+=+=+")
-    for _ in range(6):
-        world.tick()
+    world.eventually(lambda: list(engines(world)) == ["local-e2"])  # no second set of GPUs stays behind
     assert world.status["stable"] == "1+e2"
     assert arms(world) == [("1+e2", "banking-intent/1", 100.0)]
-    assert engines(world) == {"local-e2": ["banking-intent/1"]}  # no second set of GPUs stays behind
+    assert engines(world) == {"local-e2": ["banking-intent/1"]}
     champion = world.registry.by_alias("banking-intent", "champion")
     assert champion is not None
     assert champion.version == "1"
@@ -65,8 +59,7 @@ def test_an_engine_that_is_worse_is_rolled_back_and_goes(world: World) -> None:
     world.apply(runtime(image="registry.example/engine:2"))
     world.until("Shadow")
     world.until("RolledBack", outcomes="-=-=-")
-    for _ in range(6):
-        world.tick()
+    world.eventually(lambda: not engines(world).get("local-e2"))
     assert arms(world) == [("1", "banking-intent/1", 100.0)]
     assert engines(world).get("local") == ["banking-intent/1"]
     assert world.status["reason"] == "RejectedVersion"
@@ -77,8 +70,7 @@ def test_a_manifest_that_says_again_what_it_said_is_the_old_engine_again(world: 
     world.until("Shadow")
     world.apply(RUNTIME)
     world.until("RolledBack")
-    for _ in range(4):
-        world.tick()
+    world.eventually(lambda: list(engines(world)) == ["local"])
     assert world.status["stable"] == "1"
     assert world.status["reason"] != "RejectedVersion"
     assert engines(world) == {"local": ["banking-intent/1"]}
@@ -96,15 +88,11 @@ def test_a_promotion_to_another_engine_can_be_taken_back(world: World) -> None:
     world.apply(runtime(image="registry.example/engine:2"))
     world.until("Shadow")
     world.until("Succeeded", outcomes="+=+=+")
-    for _ in range(6):
-        world.tick()
-    assert list(engines(world)) == ["local-e2"]
+    world.eventually(lambda: list(engines(world)) == ["local-e2"])
     world.ask("abort", "ada", "answers in French")
     world.tick()
     world.until("RolledBack")
-    for _ in range(4):
-        world.tick()
-    assert arms(world) == [("1", "banking-intent/1", 100.0)]
+    world.eventually(lambda: arms(world) == [("1", "banking-intent/1", 100.0)])
     assert "banking-intent/1" in engines(world)["local"]
 
 

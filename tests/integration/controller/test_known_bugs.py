@@ -47,11 +47,8 @@ def attempt_id(state: RolloutState) -> str:
 def at_half(world: World) -> RolloutState:
     """Goes on until half of the users are on the candidate."""
     world.until("Step", outcomes="+=+=+")
-    for _ in range(20):
-        if users(world).get("2") == 50.0:
-            return world.state
-        world.tick("+=")
-    raise AssertionError(world.status["message"])
+    world.eventually(lambda: users(world).get("2") == 50.0, outcomes="+=")
+    return world.state
 
 
 def test_an_abort_after_full_promotion_is_not_ignored(make: Make, tmp_path: Path) -> None:

@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 
-from serving.operator.objects import OWN
 from serving.operator.resources import KubeResources
 from tests.integration.controller.kube_world import KubeWorld
 from tests.integration.controller.test_engine_upgrade import arms, engines, runtime
 from tests.integration.controller.world import NAME, RUNTIME
 from tests.kube_api import KubeApi
-from tidegate.adapters.kube.api import LEASE
+from tidegate.adapters.kube.kinds import LEASE, OWN
 from tidegate.errors import Unavailable
 
 pytestmark = pytest.mark.integration
@@ -22,12 +21,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def world(kube_api: KubeApi, tmp_path: Path) -> KubeWorld:
-    made = KubeWorld(tmp_path, kube_api, KubeWorld.new_namespace(kube_api))
-    made.set_up()
-    made.until("Succeeded")
-    made.tick()
-    made.tick()
-    return made
+    return KubeWorld.serving(tmp_path, kube_api)
 
 
 def change(
@@ -102,8 +96,7 @@ def test_a_manifest_taken_back_in_mid_canary_keeps_the_engine_until_nobody_is_on
         world.parts.engines.poll()
         world.controller.round()
         assert "local-e2" in engines(world)
-    for _ in range(8):
-        world.tick()
+    world.eventually(lambda: list(engines(world)) == ["local"])
     assert engines(world) == {"local": ["banking-intent/1"]}
 
 

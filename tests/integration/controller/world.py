@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -236,3 +237,11 @@ class World:
                 return self.state
             self.tick(outcomes, stable_errors=stable_errors)
         raise AssertionError(f"still in {self.status.get('phase')}: {self.status.get('message')}")
+
+    def eventually(self, holds: Callable[[], bool], outcomes: str = "", ticks: int = 60) -> None:
+        """Rounds until it holds: what gateways and engines say of themselves is looked at only now and then."""
+        for _ in range(ticks):
+            if holds():
+                return
+            self.tick(outcomes)
+        raise AssertionError(f"not in {ticks} rounds; {self.status.get('phase')}: {self.status.get('message')}")

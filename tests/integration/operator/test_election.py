@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from serving.operator.objects import OWN, Objects
+from serving.operator.objects import Objects
 from tests.integration.operator.conftest import Connect
 from tests.kube_api import KubeApi
-from tidegate.adapters.kube.api import LEASE
 from tidegate.adapters.kube.api import KubeApi as Client
 from tidegate.adapters.kube.election import LeaseElection
+from tidegate.adapters.kube.kinds import LEASE, OWN
 from tidegate.clock import ManualClock
 from tidegate.errors import Conflict, Unavailable
 from tidegate.store.leases import Fence

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from serving.operator.engines import RayServiceEngines
-from serving.operator.objects import EPOCH, OWN, Objects
+from serving.operator.objects import EPOCH, Objects
 from serving.operator.rayservice import serve_config, service_name
 from tests.integration.operator.test_rayservice import CPU, SITE, SLOT, spec
-from tidegate.adapters.kube.api import RAY_SERVICE, SERVICE
 from tidegate.adapters.kube.api import KubeApi as Client
+from tidegate.adapters.kube.kinds import OWN, RAY_SERVICE, SERVICE
 from tidegate.errors import Conflict, InvalidInput, NotFound
 from tidegate.store.leases import Fence
 

@@ -21,8 +21,8 @@ from tests.integration.engines.platform import ray_head, until
 from tests.integration.operator.test_rayservice import CPU, SITE
 from tests.kube_api import KubeApi
 from tests.kuberay import KubeRayStandIn
-from tidegate.adapters.kube.api import RAY_SERVICE
 from tidegate.adapters.kube.api import KubeApi as Client
+from tidegate.adapters.kube.kinds import RAY_SERVICE
 
 pytestmark = pytest.mark.integration
 NAME = "contract"

@@ -8,40 +8,19 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import urllib3
 from kubernetes import client, config
 
+from tidegate.adapters.kube.kinds import ApiKind, Object
 from tidegate.errors import Conflict, Denied, InvalidInput, TidegateError, Unavailable
 
-Object = dict[str, Any]
 _JSON = "application/json"
 _MERGE_PATCH = "application/merge-patch+json"
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _POOL = 32
-
-
-@dataclass(frozen=True, slots=True)
-class ApiKind:
-    """Where objects of a kind live."""
-
-    kind: str
-    version: str
-    plural: str
-
-    def path(self, namespace: str, name: str = "", sub: str = "") -> str:
-        root = f"/api/{self.version}" if "/" not in self.version else f"/apis/{self.version}"
-        return "/".join(part for part in (f"{root}/namespaces/{namespace}/{self.plural}", name, sub) if part)
-
-
-LEASE = ApiKind("Lease", "coordination.k8s.io/v1", "leases")
-EVENT = ApiKind("Event", "events.k8s.io/v1", "events")
-SERVICE = ApiKind("Service", "v1", "services")
-CONTROLLER_REVISION = ApiKind("ControllerRevision", "apps/v1", "controllerrevisions")
-RAY_SERVICE = ApiKind("RayService", "ray.io/v1", "rayservices")
 
 
 class KubeApi:

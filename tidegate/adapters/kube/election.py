@@ -12,7 +12,8 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from tidegate.adapters.kube.api import LEASE, KubeApi, Object
+from tidegate.adapters.kube.api import KubeApi
+from tidegate.adapters.kube.kinds import LEASE, Object
 from tidegate.clock import Clock
 from tidegate.errors import Conflict, Unavailable
 from tidegate.kube_codec import time_text

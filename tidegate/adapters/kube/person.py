@@ -10,7 +10,8 @@ import yaml
 from kubernetes import config
 from kubernetes.config.kube_config import KubeConfigMerger
 
-from tidegate.adapters.kube.api import NAMESPACE_FILE, ApiKind, KubeApi, Object
+from tidegate.adapters.kube.api import NAMESPACE_FILE, KubeApi
+from tidegate.adapters.kube.kinds import ApiKind, Object
 from tidegate.errors import InvalidInput
 
 MANAGER = "tidegate"

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 
 from serving.rollout.operator_actions import REFUSED
 from serving.rollout.state import RolloutState, Transition
-from tidegate.adapters.kube.api import LEASE, Object
+from tidegate.adapters.kube.kinds import LEASE, OWN, Object
 from tidegate.adapters.kube.person import PersonApi
-from tidegate.cli.substrates.kube_errors import KINDS, told
+from tidegate.cli.substrates.kube_errors import told
 from tidegate.cli.substrates.port import Answer, Asked, Deployment
 from tidegate.domain.resource_base import ResourceCondition
 from tidegate.domain.rollout_resources import RolloutVerb
@@ -21,7 +21,7 @@ from tidegate.errors import Conflict, ContractBroken, Denied, TidegateError, Una
 from tidegate.ids import new_id
 from tidegate.kube_codec import from_kube
 
-_DEPLOYMENT, _ROLLOUT, _ACTION = KINDS["ModelDeployment"], KINDS["ModelRollout"], KINDS["RolloutAction"]
+_DEPLOYMENT, _ROLLOUT, _ACTION = OWN["ModelDeployment"], OWN["ModelRollout"], OWN["RolloutAction"]
 _VERBS = {verb.lower(): verb for verb in get_args(RolloutVerb)}
 _SUBMIT_TRIES = 3
 _RACE_SECONDS = 1.0

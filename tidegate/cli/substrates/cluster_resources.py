@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tidegate.adapters.kube.api import ApiKind, Object
+from tidegate.adapters.kube.kinds import OWN, ApiKind, Object, annotations_of
 from tidegate.adapters.kube.person import MANAGER, PersonApi
-from tidegate.cli.substrates.kube_errors import KINDS, told
+from tidegate.cli.substrates.kube_errors import told
 from tidegate.cli.substrates.port import Applied
 from tidegate.cli.substrates.requester import names_requester, with_requester
 from tidegate.domain.resources import AnyResource, ModelDeployment
@@ -52,16 +52,16 @@ class ClusterResources:
         with told(self._api):
             if kind == "ModelRuntime":
                 self._refuse_in_use(name)
-            if self._api.get(KINDS[kind], name) is None:
-                self._api.list(KINDS[kind])  # says so when it is the kind that is missing
+            if self._api.get(OWN[kind], name) is None:
+                self._api.list(OWN[kind])  # says so when it is the kind that is missing
                 raise NotFound(
                     f"{kind} {name!r} does not exist in namespace {self._api.namespace!r}",
-                    next_step=f"See 'kubectl get {KINDS[kind].plural} -n {self._api.namespace}'.",
+                    next_step=f"See 'kubectl get {OWN[kind].plural} -n {self._api.namespace}'.",
                 )
-            self._api.delete(KINDS[kind], name)
+            self._api.delete(OWN[kind], name)
 
     def _refuse_in_use(self, runtime: str) -> None:
-        found, _ = self._api.list(KINDS["ModelDeployment"])
+        found, _ = self._api.list(OWN["ModelDeployment"])
         using = [
             body["metadata"]["name"]
             for body in found
@@ -73,7 +73,7 @@ class ClusterResources:
             )
 
     def _wanted(self, resource: AnyResource) -> _Wanted:
-        api, kind = self._namespace_of(resource), KINDS[resource.kind]
+        api, kind = self._namespace_of(resource), OWN[resource.kind]
         with told(api):
             before = api.get(kind, resource.metadata.name)
             if isinstance(resource, ModelDeployment):
@@ -95,7 +95,7 @@ class ClusterResources:
 
 def _named(api: PersonApi, kind: ApiKind, resource: ModelDeployment, before: Object | None) -> ModelDeployment:
     """With the name of who asks, where somebody relies on it. What is a change, the API server says."""
-    known = _annotations(before)
+    known = annotations_of(before) if before is not None else {}
     if not names_requester(resource, known):
         return resource
     user = api.whoami()
@@ -134,8 +134,4 @@ def _send(api: PersonApi, kind: ApiKind, body: Object, *, dry_run: bool) -> Obje
 def _said(body: Object) -> tuple[Any, ...]:
     """What people decide of an object."""
     metadata = body["metadata"]
-    return body["spec"], metadata.get("labels") or {}, _annotations(body)
-
-
-def _annotations(body: Object | None) -> dict[str, str]:
-    return ((body or {"metadata": {}})["metadata"].get("annotations")) or {}
+    return body["spec"], metadata.get("labels") or {}, annotations_of(body)

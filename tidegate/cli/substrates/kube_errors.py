@@ -6,13 +6,11 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tidegate.adapters.kube.api import ApiKind, NotThere
+from tidegate.adapters.kube.api import NotThere
+from tidegate.adapters.kube.kinds import OWN
 from tidegate.adapters.kube.person import PersonApi
-from tidegate.domain.kinds import CLUSTER_KINDS
-from tidegate.domain.resource_base import API_VERSION
 from tidegate.errors import Conflict, Denied, InvalidInput, NotFound, TidegateError, Unavailable
 
-KINDS = {name: ApiKind(name, API_VERSION, kind.plural) for name, kind in CLUSTER_KINDS.items()}
 _RBAC = re.compile(r'cannot (?P<verb>\w+) resource "(?P<resource>[^"]+)" in API group "(?P<group>[^"]*)"')
 _DENIED_BY_RULE = " denied request: "
 """Between the name of an admission policy and its own words."""
@@ -52,10 +50,10 @@ def told(api: PersonApi) -> Iterator[None]:
 def missing(api: PersonApi, error: NotThere) -> TidegateError:
     """Why something that must be there is not: the kind, the namespace, or the object itself."""
     try:
-        api.list(KINDS["ModelDeployment"])
+        api.list(OWN["ModelDeployment"])
     except NotThere:
         return NotFound(
-            f"the API server{_of(api)} has no {KINDS['ModelDeployment'].plural} of {API_VERSION}",
+            f"the API server{_of(api)} has no {OWN['ModelDeployment'].plural} of {OWN['ModelDeployment'].version}",
             next_step="Name the cluster with --context, or install the chart's definitions (helm/tidegate/crds).",
         )
     except TidegateError:

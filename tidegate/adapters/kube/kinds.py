@@ -1,0 +1,38 @@
+"""Kinds of objects as an API server addresses them, and what all objects have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tidegate.domain.kinds import CLUSTER_KINDS
+from tidegate.domain.resource_base import API_VERSION
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKind:
+    """Where objects of a kind live."""
+
+    kind: str
+    version: str
+    plural: str
+
+    def path(self, namespace: str, name: str = "", sub: str = "") -> str:
+        root = f"/api/{self.version}" if "/" not in self.version else f"/apis/{self.version}"
+        return "/".join(part for part in (f"{root}/namespaces/{namespace}/{self.plural}", name, sub) if part)
+
+
+LEASE = ApiKind("Lease", "coordination.k8s.io/v1", "leases")
+EVENT = ApiKind("Event", "events.k8s.io/v1", "events")
+SERVICE = ApiKind("Service", "v1", "services")
+CONTROLLER_REVISION = ApiKind("ControllerRevision", "apps/v1", "controllerrevisions")
+RAY_SERVICE = ApiKind("RayService", "ray.io/v1", "rayservices")
+OWN: Final[dict[str, ApiKind]] = {name: ApiKind(name, API_VERSION, kind.plural) for name, kind in CLUSTER_KINDS.items()}
+
+
+def annotations_of(body: Object) -> dict[str, str]:
+    """Empty where the object has none: the server leaves the field out."""
+    found: dict[str, str] = body["metadata"].get("annotations") or {}
+    return found
