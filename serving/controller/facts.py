@@ -20,6 +20,7 @@ _DECISIONS = frozenset(
         "Aborted",
         "AbortedAfterPromotion",
         "Superseded",
+        "ExperimentConcluded",
     }
 )
 """Reasons of transitions that settle a version's fate: the ledger keeps the whole judgement with them."""

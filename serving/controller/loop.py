@@ -136,6 +136,7 @@ class Controller:
             return before
         epoch = self.parts.election.acquire(LEASE, self.holder, ttl)
         self.parts.engines.reassert()
+        self.parts.registry.forget_wishes()
         self._let_gone.clear()
         if epoch is None:
             if before is not None:

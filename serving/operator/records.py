@@ -137,16 +137,26 @@ class KubeRecords:
             return
         except Exception:
             _log.exception("the ledger refuses facts; each is offered by itself", deployment=name)
-            self._one_by_one(waiting)
+            self._waiting[name] = self._one_by_one(waiting)
+            if self._waiting[name]:
+                return
         if self._silent:
             _log.info("the ledger answers again", deployment=name, facts=len(waiting))
         self._silent = False
         self._waiting.pop(name, None)
 
-    def _one_by_one(self, facts: Sequence[Draft]) -> None:
-        """One fact that the database cannot hold must keep neither the others nor a rollback waiting."""
-        for fact in facts:
+    def _one_by_one(self, facts: Sequence[Draft]) -> list[Draft]:
+        """One fact that the database cannot hold must keep neither the others nor a rollback waiting.
+
+        Returns:
+            Those that go on waiting: the ledger went away in between.
+        """
+        for number, fact in enumerate(facts):
             try:
                 self._by(partial(self._ledger.append_many, [fact]))
+            except TidegateError as error:
+                _log.warning("the ledger takes no facts; they wait", waiting=len(facts) - number, problem=error.problem)
+                return list(facts[number:])
             except Exception:
                 _log.exception("fact refused by the ledger and left out", fact=fact.kind, payload=fact.payload)
+        return []

@@ -9,6 +9,7 @@ import pytest
 from serving.controller.loop import Controller, shared_slots
 from serving.rollout.explain import explain, timeline
 from tests.integration.controller.conftest import Make
+from tests.integration.controller.fakes import signed
 from tests.integration.controller.world import NAME, World, deployment
 from tidegate.clock import ManualClock
 from tidegate.domain.resources import ModelDeployment
@@ -161,6 +162,28 @@ def test_only_one_controller_leads_and_a_stale_one_writes_nothing(make: Make, tm
     assert len(world.ledger.entries()) == entries
     world.controller.tick()
     assert leaders(world.controller, other) == [False, True]
+
+
+def test_an_alias_that_was_wished_before_the_lease_was_lost_is_not_set_afterwards(make: Make, tmp_path: Path) -> None:
+    clock = ManualClock()
+    world = make(tmp_path, clock)
+    world.set_up()
+    world.until("Succeeded")
+    world.tick()
+    world.registry.add(signed("7"))
+    world.parts.registry.point("banking-intent", "champion", "7")  # the registry has not been asked yet
+    clock.advance(2.0)
+    other = world.another()
+    other.tick()
+    if not other.leads:  # of a Lease it has to be seen for its time that nothing changes
+        clock.advance(2.0)
+        other.tick()
+    world.controller.round()
+    assert leaders(world.controller, other) == [False, True]
+    world.parts.registry.poll()
+    champion = world.registry.by_alias("banking-intent", "champion")
+    assert champion is not None
+    assert champion.version == "1"
 
 
 def test_a_lost_status_is_rebuilt_from_the_routing_in_force(world: World) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from serving.controller.facts import facts
 from serving.rollout.explain import explain
 from serving.rollout.judge import judge
 from serving.rollout.preflight import Candidate, preflight
@@ -42,6 +43,13 @@ def test_an_experiment_ends_with_all_users_on_the_stable_version_and_an_estimate
     for verdict in judgement.verdicts:
         low, high = verdict.numbers["difference_low_points"], verdict.numbers["difference_high_points"]
         assert low <= verdict.numbers["difference_points"] <= high
+
+
+def test_the_estimate_of_an_experiment_goes_into_the_ledger_as_a_decision() -> None:
+    state = concluded().state
+    settled = [draft for draft in facts("d", state, state.history) if draft.kind == "rollout.decision"]
+    assert [draft.payload["reason"] for draft in settled][-1] == "ExperimentConcluded"
+    assert settled[-1].payload["judgement"]["verdicts"]
 
 
 def test_a_concluded_experiment_is_not_repeated_but_may_be_followed_by_a_promotion() -> None:
