@@ -8,10 +8,10 @@ from typing import Protocol
 
 import pytest
 
-from tests.integration.controller.kube_world import RAY_SERVICE_CRD, KubeWorld
+from tests.integration.controller.kube_world import KubeWorld
 from tests.integration.controller.people import applied, operable, team
 from tests.integration.controller.world import World
-from tests.kube_api import ROOT, KubeApi
+from tests.kube_api import KubeApi
 from tests.kube_fixtures import kube, programs_or_skip
 from tidegate.clock import Clock
 
@@ -28,7 +28,7 @@ class Make(Protocol):
 def kube_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubeApi]:
     """An API server with tidegate's definitions and no admission policy: whoever asks may ask in any name."""
     with KubeApi(tmp_path_factory.mktemp("kube") / "api", programs_or_skip()) as api:
-        KubeWorld.install(api, *sorted((ROOT / "helm" / "tidegate" / "crds").glob("*.yaml")), RAY_SERVICE_CRD)
+        KubeWorld.install(api)
         yield api
 
 

@@ -59,9 +59,9 @@ class KubeWorld(World):
         return made
 
     @staticmethod
-    def install(api: KubeApi, *definitions: Path) -> None:
-        """Installs definitions, and waits until all that an operator watches is served."""
-        install(api, *definitions)
+    def install(api: KubeApi) -> None:
+        """Installs tidegate's definitions and RayService's, and waits until all that an operator watches is served."""
+        install(api, *sorted((ROOT / "helm" / "tidegate" / "crds").glob("*.yaml")), RAY_SERVICE_CRD)
         for kind in WATCHED:  # established is not yet served: "storage is (re)initializing" for some seconds
             while api.kubectl("get", f"{kind.plural}.{kind.version.split('/')[0]}", check=False).returncode != 0:
                 time.sleep(0.1)

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from tests.integration.controller.kube_world import RAY_SERVICE_CRD, KubeWorld
+from tests.integration.controller.kube_world import KubeWorld
 from tests.integration.controller.world import NAME, World, deployment
 from tests.kube_api import KubeApi
 from tidegate.adapters.kube.kinds import OWN
@@ -44,7 +44,7 @@ def team(kube: KubeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture(scope="session")
 def operable(kube: KubeApi) -> None:
     """All that an operator watches is served."""
-    KubeWorld.install(kube, RAY_SERVICE_CRD)
+    KubeWorld.install(kube)
 
 
 @pytest.fixture
