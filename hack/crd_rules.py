@@ -145,7 +145,14 @@ MODEL_RULES: dict[str, list[dict[str, Any]]] = {
     "ModelRuntimeStatus": [_LEADER],
     "ModelDeploymentStatus": [_LEADER],
     "ModelRolloutStatus": [_LEADER],
-    "ModelRuntime": [_STATUS_STAYS],
+    "ModelRuntime": [
+        _STATUS_STAYS,
+        _rule(
+            "!self.metadata.name.matches('-e[0-9]+$')",
+            "='name ' + self.metadata.name"
+            " + ' ends like an engine of another runtime (-e<number>); choose another name'",
+        ),
+    ],
     "ModelRollout": [_STATUS_STAYS],
     "RolloutAction": [_STATUS_STAYS],
     "ModelDeployment": [

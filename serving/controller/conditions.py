@@ -53,3 +53,9 @@ def runtime_status(
             ),
         ],
     }
+
+
+def trouble_of(status: Mapping[str, Any]) -> str | None:
+    """What the condition Degraded says, when it holds."""
+    found = (item for item in status.get("conditions", ()) if item["type"] == "Degraded" and item["status"] == "True")
+    return next((str(item["message"]) for item in found), None)

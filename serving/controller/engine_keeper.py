@@ -47,8 +47,8 @@ class EngineKeeper:
         self._wanted: dict[str, _Wanted] = {}
         self._reports: dict[str, EngineReport] = {}
         self._unwanted: set[str] = set()
-        self._ensured: dict[str, _Wanted] = {}  # of the polling thread alone
-        self._reasserted = False
+        self._ensured: dict[str, _Wanted] = {}
+        self._busy: set[str] = set()
 
     def want(self, runtime: str, spec: Mapping[str, Any], adapters: Sequence[AdapterSlot]) -> None:
         """The engine that a runtime shall have from the next poll on."""
@@ -66,10 +66,10 @@ class EngineKeeper:
     def reassert(self) -> None:
         """Forgets what was wanted: another controller may have wanted something else since. What comes next counts."""
         with self._lock:
-            self._reasserted = True
             self._generation += 1
             self._wanted.clear()
             self._unwanted.clear()
+            self._ensured.clear()
 
     def report(self, runtime: str) -> EngineReport:
         with self._lock:
@@ -81,26 +81,44 @@ class EngineKeeper:
             self._reports.setdefault(runtime, EngineReport(None, "the engine has not been asked yet"))
 
     def poll(self) -> None:
-        """Removes, declares and asks. Never raises: trouble is a report."""
+        """Removes, declares and asks, and waits for all of it. Never raises: trouble is a report."""
+        for thread in self._begin():
+            thread.join()
+
+    def run(self, stop: threading.Event, seconds: float) -> None:
+        """Polls until stopped. An engine that takes its time keeps no other waiting."""
+        while not stop.is_set():
+            self._begin()
+            stop.wait(seconds)
+
+    def _begin(self) -> list[threading.Thread]:
+        """A thread for each engine but those that still are at it since the last poll."""
         with self._lock:
-            wanted, asked, unwanted = dict(self._wanted), set(self._reports) | set(self._wanted), set(self._unwanted)
-            generation = self._generation
-            if self._reasserted:
-                self._ensured.clear()
-                self._reasserted = False
-        for runtime in unwanted:
-            self._remove(runtime)
-        for runtime in asked - unwanted:
-            report = self._drive(runtime, wanted.get(runtime), generation)
+            idle = (set(self._reports) | set(self._wanted) | self._unwanted) - self._busy
+            self._busy |= idle
+        threads = [
+            threading.Thread(target=self._attend, args=(runtime,), daemon=True, name=f"engine {runtime}")
+            for runtime in sorted(idle)
+        ]
+        for thread in threads:
+            thread.start()
+        return threads
+
+    def _attend(self, runtime: str) -> None:
+        try:
+            with self._lock:
+                wanted, generation = self._wanted.get(runtime), self._generation
+                unwanted = runtime in self._unwanted
+            if unwanted:
+                self._remove(runtime)
+                return
+            report = self._drive(runtime, wanted, generation)
             with self._lock:
                 if runtime not in self._unwanted:
                     self._reports[runtime] = report
-
-    def run(self, stop: threading.Event, seconds: float) -> None:
-        """Polls until stopped."""
-        while not stop.is_set():
-            self.poll()
-            stop.wait(seconds)
+        finally:
+            with self._lock:
+                self._busy.discard(runtime)
 
     def _drive(self, runtime: str, wanted: _Wanted | None, generation: int) -> EngineReport:
         status: EngineStatus | None = None
@@ -109,7 +127,9 @@ class EngineKeeper:
             news = self._always or self._ensured.get(runtime) != wanted or status is _NOT_DECLARED
             if wanted is not None and news and generation == self._generation:
                 self._engines.ensure(runtime, wanted.spec, wanted.adapters)
-                self._ensured[runtime] = wanted
+                with self._lock:
+                    if generation == self._generation:
+                        self._ensured[runtime] = wanted
                 status = self._status(runtime)
             return EngineReport(status, None)
         except TidegateError as error:
@@ -130,6 +150,6 @@ class EngineKeeper:
         except Exception as error:
             _log.warning("engine cannot be removed", runtime=runtime, error=str(error))
             return
-        self._ensured.pop(runtime, None)
         with self._lock:
+            self._ensured.pop(runtime, None)
             self._unwanted.discard(runtime)

@@ -221,7 +221,9 @@ class Controller:
             elif status is not None:
                 self._let_gone.discard(name)
                 limit = int(manifest["engine"]["maxAdapters"])
-                self.parts.engines.want(name, manifest, shared_slots(wanted or (), limit, status.adapters))
+                held = shared_slots(wanted or (), limit, status.adapters)
+                self.reconciler.observer.no_room[name] = left_out(wanted or (), held)
+                self.parts.engines.want(name, manifest, held)
 
     def _let_go(self, engine: str) -> None:
         """Once: removing what is gone would ask for it every second."""
@@ -259,3 +261,8 @@ def shared_slots(
     in_use = [slot for rank, slot in ranked if rank < _IN_USE and slot.id in loaded]
     chosen = {slot.id: slot for slot in (*in_use, *(slot for _, slot in ranked))}
     return list(chosen.values())[:limit]
+
+
+def left_out(wanted: Sequence[tuple[AdapterSlot, ...]], held: Sequence[AdapterSlot]) -> frozenset[str]:
+    """What serves or is judged, or is to be, and finds no slot."""
+    return frozenset({slot.id for slots in wanted for slot in slots[:_IN_USE]} - {slot.id for slot in held})

@@ -23,6 +23,7 @@ from tidegate.domain.resources import ModelDeployment, ModelRuntime, RolloutPlan
 from tidegate.domain.routing import RoutingTable
 from tidegate.domain.version import ModelVersion
 from tidegate.errors import ContractBroken, ResourceExhausted, Unavailable
+from tidegate.ports import EngineStatus
 from tidegate.store.arrivals import scorers_seen
 from tidegate.store.leases import SCORER_LEASE
 
@@ -55,9 +56,14 @@ class _Read:
 
 @dataclass(slots=True)
 class Observer:
-    """Observes deployments; remembers the evidence that it has read."""
+    """Observes deployments; remembers the evidence that it has read.
+
+    Attributes:
+        no_room: engine -> ids of adapters that are wanted there and find no slot.
+    """
 
     parts: Parts
+    no_room: dict[str, frozenset[str]] = field(default_factory=dict)
     _logs: dict[str, EvidenceLog] = field(default_factory=dict)
 
     def observe(
@@ -222,7 +228,17 @@ class Observer:
             known=True,
             ready=0 < report.status.replicas_wanted <= report.status.replicas_ready,
             adapters=tuple(release_of(version, engine) for version in held),
-            message=report.trouble or report.status.message,
+            message=report.trouble or self._full(runtime, name, prefix, report.status) or report.status.message,
+        )
+
+    def _full(self, runtime: ModelRuntime, engine: str, prefix: str, status: EngineStatus) -> str:
+        missing = sorted(adapter for adapter in self.no_room.get(engine, ()) if adapter.startswith(prefix))
+        if not missing:
+            return ""
+        return (
+            f"engine {engine} has no slot for {', '.join(missing)}: {', '.join(status.adapters)} serve or are judged "
+            f"there; raise spec.engine.maxAdapters ({runtime.spec.engine.max_adapters}) of ModelRuntime "
+            f"{runtime.metadata.name}, or wait until another rollout has ended"
         )
 
 

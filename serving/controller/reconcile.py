@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from serving.controller.conditions import trouble_of
 from serving.controller.facts import facts, transition_id
 from serving.controller.observe import Observer
 from serving.controller.parts import Parts
@@ -230,12 +231,6 @@ def _says_the_same(status: Mapping[str, Any], before: Mapping[str, Any]) -> bool
         return [of.get("reason"), of.get("phase"), of.get("observedGeneration"), trouble_of(of), conditions]
 
     return said(status) == said(before)
-
-
-def trouble_of(status: Mapping[str, Any]) -> str | None:
-    """What the condition Degraded says, when it holds."""
-    found = (item for item in status.get("conditions", ()) if item["type"] == "Degraded" and item["status"] == "True")
-    return next((str(item["message"]) for item in found), None)
 
 
 def explain_trouble(error: Exception) -> str:

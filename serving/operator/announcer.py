@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
+from serving.controller.conditions import trouble_of
 from serving.controller.local import LogAnnouncer
 from serving.operator.objects import Objects
 from serving.rollout.state import Transition
-from tidegate.adapters.kube.kinds import EVENT, OWN
+from tidegate.adapters.kube.kinds import EVENT, OWN, Object
 from tidegate.clock import Clock
 from tidegate.domain.routing import RoutingTable
 from tidegate.errors import TidegateError
@@ -70,10 +71,31 @@ class Metrics:
         self.epoch = self._gauge("tidegate_routing_published_epoch", "Epoch of the routing in force.", deployment)
         self.trouble = self._gauge("tidegate_deployment_degraded", "1 while a part does not work.", deployment)
         self.waiting = self._gauge("tidegate_ledger_facts_waiting", "Facts that the ledger has not taken yet.")
+        self._shown: set[str] = set()
 
     def render(self) -> bytes:
         """In Prometheus' text format."""
         return generate_latest(self.registry)
+
+    def show(self, deployments: Iterable[Object], routings: Iterable[Object]) -> None:
+        """Gauges of the deployments that there are. Others are forgotten: they are gone, or another operator leads."""
+        epochs = {body["metadata"]["name"]: float(body["spec"]["epoch"]) for body in routings}
+        shown = set()
+        for body in deployments:
+            name, status = body["metadata"]["name"], body.get("status") or {}
+            shown.add(name)
+            for phase in PHASES:
+                self.phase.labels(name, phase).set(float(phase == status.get("phase")))
+            self.weight.labels(name).set(float(status.get("weight") or 0))
+            self.pairs.labels(name).set(float(status.get("pairs") or 0))
+            self.epoch.labels(name).set(epochs.get(name, 0.0))
+            self.trouble.labels(name).set(float(trouble_of(status) is not None))
+        for name in self._shown - shown:
+            for phase in PHASES:
+                self.phase.remove(name, phase)
+            for gauge in (self.weight, self.pairs, self.epoch, self.trouble):
+                gauge.remove(name)
+        self._shown = shown
 
     def _gauge(self, name: str, what: str, labels: Sequence[str] = ()) -> Gauge:
         return Gauge(name, what, labels, registry=self.registry)
@@ -94,7 +116,6 @@ class KubeAnnouncer:
 
     def decided(self, stored: StoredResource, transitions: Sequence[Transition], status: Mapping[str, Any]) -> None:
         self._log.decided(stored, transitions, status)
-        self._measure(stored.name, status)
         for item in transitions:
             self._metrics.transitions.labels(stored.name, item.to_phase, item.reason).inc()
             kind = "Warning" if item.reason in _WARNINGS else "Normal"
@@ -107,26 +128,16 @@ class KubeAnnouncer:
 
     def troubled(self, stored: StoredResource, problem: str) -> None:
         self._log.troubled(stored, problem)
-        self._metrics.trouble.labels(stored.name).set(1)
         self._event(stored, "Warning", "Degraded", problem, "Reconcile")
 
     def recovered(self, stored: StoredResource) -> None:
         self._log.recovered(stored)
-        self._metrics.trouble.labels(stored.name).set(0)
         self._event(stored, "Normal", "Recovered", "All parts answer again.", "Reconcile")
 
     def published(self, stored: StoredResource, table: RoutingTable) -> None:
         self._log.published(stored, table)
-        self._metrics.epoch.labels(stored.name).set(table.epoch)
         arms = ", ".join(f"version {arm.version} {arm.weight:g}%" for arm in table.arms)
         self._event(stored, "Normal", "RoutingPublished", f"Epoch {table.epoch}: {arms}.", "Route")
-
-    def _measure(self, name: str, status: Mapping[str, Any]) -> None:
-        metrics = self._metrics
-        for phase in PHASES:
-            metrics.phase.labels(name, phase).set(float(phase == status.get("phase")))
-        metrics.weight.labels(name).set(float(status.get("weight") or 0))
-        metrics.pairs.labels(name).set(float(status.get("pairs") or 0))
 
     def _event(self, stored: StoredResource, kind: str, reason: str, note: str, action: str) -> None:
         body = self._objects.get(OWN[stored.resource.kind], stored.name)

@@ -43,7 +43,7 @@ class RayServiceEngines:
         self._home = home
         self._fence = fence
         self._lock = threading.Lock()
-        self._rays: dict[tuple[str, str], ServeEngines] = {}
+        self._rays: dict[tuple[str, str, str], ServeEngines] = {}
 
     def ensure(self, runtime: str, spec: Mapping[str, Any], adapters: Sequence[AdapterSlot]) -> None:
         """Declares the wanted engine. Only a change of the adapters is applied inside the running replicas.
@@ -135,8 +135,9 @@ class RayServiceEngines:
             self._objects.replace(SERVICE, {**body, "spec": {**body["spec"], **wanted["spec"]}}, fence)
 
     def _ray(self, runtime: str, cluster: str) -> ServeEngines:
+        token = self._read_token()  # each time: Secrets are rotated
         with self._lock:
-            if (runtime, cluster) not in self._rays:
+            if (runtime, cluster, token) not in self._rays:
                 words = {
                     "service": service_name(runtime),
                     "namespace": self._objects.api.namespace,
@@ -144,14 +145,14 @@ class RayServiceEngines:
                     "runtime": runtime,
                 }
                 self._rays = {key: ray for key, ray in self._rays.items() if key[0] != runtime}
-                self._rays[runtime, cluster] = ServeEngines(
+                self._rays[runtime, cluster, token] = ServeEngines(
                     dashboard_url=self._site.settings.ray_dashboard_url.format_map(words),
-                    token=self._read_token(),
+                    token=token,
                     engine_url=self._site.settings.engine_url.format_map(words),
                     lock=self._home / "engines.lock",
                     render=render,
                 )
-            return self._rays[runtime, cluster]
+            return self._rays[runtime, cluster, token]
 
     def _read_token(self) -> str:
         if self._token is None:

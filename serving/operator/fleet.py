@@ -6,6 +6,7 @@ engine again. Replicas and the node pool are not part of it: they change nothing
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,7 +15,7 @@ from serving.operator.objects import MANAGED, Objects, owner
 from serving.operator.rayservice import RUNTIME
 from tidegate.adapters.kube.kinds import CONTROLLER_REVISION, OWN, Object, annotations_of
 from tidegate.cluster_settings import ClusterSettings
-from tidegate.domain.release import FIRST
+from tidegate.domain.release import FIRST, engine_of
 from tidegate.domain.resources import ModelRuntime, ModelRuntimeSpec
 from tidegate.ids import digest_json
 from tidegate.logging import get_logger
@@ -59,7 +60,7 @@ class KubeFleet:
         spec = self._resolved(runtime)
         if any(_digest(body) == engine_digest(spec) for body in known):
             return
-        revision = max((int(body["revision"]) for body in known), default=0) + 1
+        revision = max((int(body["revision"]) for body in known), default=self._released_on(name) - 1) + 1
         parent = self._objects.get(OWN["ModelRuntime"], name)
         metadata: Object = {
             "name": f"{name}-{revision}",
@@ -71,6 +72,17 @@ class KubeFleet:
         body = {"metadata": metadata, "revision": revision, "data": _dumped(spec)}
         self._objects.create(CONTROLLER_REVISION, body, fence)
         _log.info("engine declared", runtime=name, revision=revision)
+
+    def _released_on(self, runtime: str) -> int:
+        """The newest revision that releases on this runtime name: 1, or what a backup without revisions left behind.
+
+        The engine that is declared now takes that place, so that what serves finds its engine again.
+        """
+        names = [FIRST]
+        for body in self._objects.all(OWN["ModelDeployment"]):
+            if body["spec"]["runtimeRef"]["name"] == runtime:
+                names.append(engine_of(str((body.get("status") or {}).get("stable") or "")))
+        return max(map(_revision, names))
 
     def _resolved(self, runtime: ModelRuntime) -> ModelRuntimeSpec:
         """The spec with its image named: another default of the platform is another engine, too."""
@@ -107,3 +119,8 @@ def _digest(body: Object) -> str:
 
 def _name(body: Object) -> str:
     return FIRST if int(body["revision"]) == 1 else f"e{int(body['revision'])}"
+
+
+def _revision(name: str) -> int:
+    """Of an engine's name; of one that nobody declared it is 1."""
+    return int(name.removeprefix("e")) if re.fullmatch(r"e[1-9][0-9]{0,8}", name) else 1

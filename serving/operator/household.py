@@ -8,6 +8,7 @@ from serving.operator.objects import Objects
 from serving.operator.records import KubeRecords
 from serving.operator.routing import KubeRouting
 from tidegate.adapters.kube.election import LeaseElection
+from tidegate.adapters.kube.kinds import OWN
 from tidegate.clock import Clock
 from tidegate.errors import Conflict, TidegateError
 from tidegate.logging import get_logger
@@ -60,6 +61,7 @@ class KubeHousehold:
         """Trouble here never keeps rollouts from being judged."""
         self._records.flush()
         self._metrics.waiting.set(self._records.waiting)
+        self._metrics.show(self._objects.all(OWN["ModelDeployment"]), self._objects.all(OWN["ModelRouting"]))
         try:
             if self._clock.monotonic() - self._listed_at > self._resync_seconds:
                 self._list()

@@ -89,8 +89,11 @@ class KubeRecords:
         if self._caught_up.get(name) != fence.epoch:
             self._offer(name, facts_of(name, state, state.history))
             self._answer(name, answers_of(state.history), fence)
+            self._rollouts.show(stored, state, stored.status, fence)
             self._caught_up[name] = fence.epoch
             self._routed.pop(name, None)
+        elif self._rollouts.behind(name):
+            self._rollouts.show(stored, state, stored.status, fence)
         if in_force is not None and self._routed.get(name) != in_force.epoch:
             reason, decision = self._routing.said(name)
             self._offer(name, [routing_fact(in_force, reason, decision)])

@@ -28,9 +28,15 @@ class KubeRollouts:
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
+        self._behind: set[str] = set()
+
+    def behind(self, deployment: str) -> bool:
+        """Whether the newest attempt could not be shown as it is."""
+        return deployment in self._behind
 
     def show(self, stored: StoredResource, state: RolloutState, status: Mapping[str, Any], fence: Fence) -> None:
         """The attempt as it is now; made when it is new."""
+        self._behind.discard(stored.name)
         if state.attempt is None or not isinstance(stored.resource, ModelDeployment):
             return
         try:
@@ -39,6 +45,7 @@ class KubeRollouts:
             if body is not None and body.get("status") != made:
                 self._objects.replace(_KIND, {**body, "status": made}, fence, status=True)
         except (Conflict, Unavailable, InvalidInput) as error:
+            self._behind.add(stored.name)
             _log.warning("attempt not shown", rollout=state.attempt.id, problem=str(error))
 
     def _begin(self, stored: StoredResource, state: RolloutState, fence: Fence) -> dict[str, Any] | None:

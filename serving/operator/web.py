@@ -27,6 +27,8 @@ def serve(operator: Operator, host: str, port: int, webhook_secret: Path | None 
         def do_GET(self) -> None:
             if self.path == "/metrics":
                 operator.metrics.leading.set(float(operator.controller.leads))
+                if not operator.controller.leads:
+                    operator.metrics.show((), ())
                 self._answer(200, CONTENT_TYPE_LATEST, operator.metrics.render())
             elif self.path in {"/healthz", "/readyz"}:
                 late = operator.controller.late

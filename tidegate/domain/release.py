@@ -6,9 +6,14 @@ ModelRuntime declared it is "7+e2": the arms of a rollout, the evidence and the 
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 _MARK = "+"
 FIRST = ""
 """The engine of a runtime that never changed."""
+ENGINE_SUFFIX: Final = re.compile(r"-e[0-9]+$")
+"""What the name of an engine other than the first ends with."""
 
 
 def release_of(version: str, engine: str) -> str:

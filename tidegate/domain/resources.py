@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from tidegate.domain.base import Digest
+from tidegate.domain.release import ENGINE_SUFFIX
 from tidegate.domain.resource_base import (
     API_VERSION,
     Metadata,
@@ -98,6 +99,13 @@ class ModelRuntime(Resource):
     kind: Literal["ModelRuntime"] = "ModelRuntime"
     metadata: Metadata
     spec: ModelRuntimeSpec
+
+    @model_validator(mode="after")
+    def _no_engine_of_another(self) -> Self:
+        if ENGINE_SUFFIX.search(self.metadata.name):
+            name = self.metadata.name
+            raise ValueError(f"name {name!r} ends like an engine of another runtime (-e<number>); choose another name")
+        return self
 
 
 # --- ModelDeployment ------------------------------------------------------------------------------------------------

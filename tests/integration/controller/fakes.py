@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,8 @@ class FileRegistry:
 class FileEngines:
     """Engines that hold at once what they are told to hold, except adapters that `break_adapter` names."""
 
+    _changes = threading.Lock()
+
     def __init__(self, path: Path) -> None:
         self._path = path
         self._broken = path.with_name("broken_adapters.json")
@@ -96,7 +99,8 @@ class FileEngines:
         return data
 
     def ensure(self, runtime: str, spec: Mapping[str, Any], adapters: Sequence[AdapterSlot]) -> None:
-        _replace(self._path, {**self._read(), runtime: [slot.id for slot in adapters]})
+        with self._changes:
+            _replace(self._path, {**self._read(), runtime: [slot.id for slot in adapters]})
 
     def status(self, runtime: str) -> EngineStatus:
         data = self._read()
@@ -114,7 +118,8 @@ class FileEngines:
         )
 
     def remove(self, runtime: str) -> None:
-        _replace(self._path, {name: held for name, held in self._read().items() if name != runtime})
+        with self._changes:
+            _replace(self._path, {name: held for name, held in self._read().items() if name != runtime})
 
 
 def _replace(path: Path, data: dict[str, Any]) -> None:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from serving.controller.loop import Controller, shared_slots
+from serving.controller.loop import Controller, left_out, shared_slots
 from serving.rollout.explain import explain, timeline
 from tests.integration.controller.conftest import Make
 from tests.integration.controller.fakes import signed
-from tests.integration.controller.world import NAME, World, deployment
+from tests.integration.controller.world import NAME, RUNTIME, World, deployment
 from tidegate.clock import ManualClock
-from tidegate.domain.resources import ModelDeployment
+from tidegate.domain.resources import ModelDeployment, ModelRuntime
 from tidegate.errors import Conflict
 from tidegate.ports import AdapterSlot
 
@@ -250,6 +250,39 @@ def test_deployments_on_one_engine_keep_what_serves_before_any_canary() -> None:
 def test_a_version_that_is_judged_is_not_unloaded_for_another_deployments_candidate() -> None:
     held = shared_slots([slots("a/1", "a/2"), slots("b/1", "b/2")], 3, loaded=("a/1", "b/1", "b/2"))
     assert [slot.id for slot in held] == ["a/1", "b/1", "b/2"]
+
+
+def test_what_serves_or_is_judged_and_has_no_slot_is_named_and_nothing_else() -> None:
+    wanted = [slots("a/1", "a/2", "a/0"), slots("b/1")]
+    assert left_out(wanted, shared_slots(wanted, 2)) == {"a/2"}
+    assert left_out(wanted, shared_slots(wanted, 3)) == frozenset()
+
+
+def test_a_candidate_for_which_the_engine_has_no_slot_says_who_holds_them(make: Make, tmp_path: Path) -> None:
+    world = make(tmp_path, None)
+    world.set_up()
+    manifest = RUNTIME.model_dump(mode="json", by_alias=True, exclude_none=True)
+    manifest["spec"]["engine"]["maxAdapters"] = 2
+    world.apply(ModelRuntime.model_validate(manifest))
+    other = deployment().model_dump(mode="json", by_alias=True, exclude_none=True)
+    other["metadata"]["name"] = "branch-assistant"
+    other["spec"]["model"]["source"] = {"type": "Version", "version": "5"}
+    world.registry.add(signed("5"))
+    world.apply(ModelDeployment.model_validate(other))
+    world.eventually(lambda: sorted(loaded(world)) == ["banking-intent/1", "banking-intent/5"])
+    world.nominate("2")
+    world.eventually(lambda: "no slot" in world.status["message"])
+    assert world.status["reason"] == "LoadingAdapter"
+    assert "engine local has no slot for banking-intent/2" in world.status["message"]
+    assert "raise spec.engine.maxAdapters (2) of ModelRuntime local" in world.status["message"]
+    assert sorted(loaded(world)) == ["banking-intent/1", "banking-intent/5"]
+    world.delete("ModelDeployment", "branch-assistant")
+    world.until("Shadow")
+
+
+def loaded(world: World) -> tuple[str, ...]:
+    status = world.parts.engines.report("local").status
+    return status.adapters if status is not None else ()
 
 
 def test_a_deleted_deployment_is_taken_out_of_routing(world: World) -> None:

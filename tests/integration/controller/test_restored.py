@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from serving.operator.resources import KubeResources
+from serving.operator.rollouts import KubeRollouts
 from tests.integration.controller.kube_world import KubeWorld
 from tests.integration.controller.test_engine_upgrade import arms, engines, runtime
 from tests.integration.controller.world import NAME, RUNTIME
 from tests.kube_api import KubeApi
-from tidegate.adapters.kube.kinds import LEASE, OWN
+from tidegate.adapters.kube.kinds import CONTROLLER_REVISION, LEASE, OWN
 from tidegate.errors import Unavailable
 
 pytestmark = pytest.mark.integration
@@ -98,6 +99,39 @@ def test_a_manifest_taken_back_in_mid_canary_keeps_the_engine_until_nobody_is_on
         assert "local-e2" in engines(world)
     world.eventually(lambda: list(engines(world)) == ["local"])
     assert engines(world) == {"local": ["banking-intent/1"]}
+
+
+def test_a_backup_without_revisions_finds_the_engine_that_serves_under_its_name(world: KubeWorld) -> None:
+    """Velero leaves ControllerRevisions out; what a status names must not be another engine afterwards."""
+    changed = runtime(image="registry.example/engine:2")
+    world.apply(changed)
+    world.until("Shadow")
+    world.until("Succeeded", outcomes="+=+=+")
+    world.eventually(lambda: list(engines(world)) == ["local-e2"])
+    world.controller.release()
+    client = world.client()
+    for body in client.list(CONTROLLER_REVISION)[0]:
+        client.delete(CONTROLLER_REVISION, body["metadata"]["name"])
+    again = world.again()
+    for _ in range(6):
+        again.tick()
+        assert arms(again) == [("1+e2", "banking-intent/1", 100.0)]
+    assert engines(world) == {"local-e2": ["banking-intent/1"]}
+    assert again.status["phase"] == "Succeeded"
+
+
+def test_an_attempt_that_could_not_be_shown_is_shown_later(world: KubeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = KubeRollouts._begin
+
+    def away(self: KubeRollouts, *arguments: Any) -> None:
+        monkeypatch.setattr(KubeRollouts, "_begin", begin)
+        raise Unavailable("the API server does not answer")
+
+    monkeypatch.setattr(KubeRollouts, "_begin", away)
+    world.nominate("2")
+    attempt = world.until("Preflight").attempt
+    assert attempt is not None
+    world.eventually(lambda: world.client().get(OWN["ModelRollout"], attempt.id) is not None, ticks=3)
 
 
 def test_a_decision_whose_answer_was_lost_reaches_the_ledger(world: KubeWorld, monkeypatch: pytest.MonkeyPatch) -> None:

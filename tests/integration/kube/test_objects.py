@@ -130,6 +130,7 @@ INVALID = [
     (_with("runtimeRef.name", "Local"), "spec.runtimeRef.name in body should match"),
     (_with("rollout.speed", 1), 'strict decoding error: unknown field "spec.rollout.speed"'),
     (thing("ModelDeployment", "dotted.name"), "metadata.name in body should match"),
+    (thing("ModelRuntime", "pool-e2"), "name pool-e2 ends like an engine of another runtime (-e<number>)"),
     (
         thing("ModelRuntime", placement={"minReplicas": 3, "maxReplicas": 2}),
         "spec.placement.minReplicas: Invalid value: minReplicas 3 is above maxReplicas 2",

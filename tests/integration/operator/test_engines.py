@@ -64,6 +64,18 @@ def test_declaring_twice_writes_once_and_adapters_change_only_the_configuration(
     assert [adapter["id"] for adapter in config["adapters"]] == [SLOT.id]
 
 
+def test_a_token_that_was_rotated_is_read_again(watched: Objects, lead: Lead, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("first\n")
+    engines = RayServiceEngines(watched, SITE, token, tmp_path, lambda: lead.fence)
+    before = engines._ray("smollm2", "smollm2-abc")
+    assert engines._ray("smollm2", "smollm2-abc") is before
+    token.write_text("second\n")
+    after = engines._ray("smollm2", "smollm2-abc")
+    assert after is not before
+    assert engines._ray("smollm2", "smollm2-abc") is after
+
+
 def test_what_people_changed_by_hand_is_put_right(engines: RayServiceEngines, client: Client, watched: Objects) -> None:
     engines.ensure("smollm2", CPU, [SLOT])
     body = declared(client)
