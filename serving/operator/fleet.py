@@ -85,9 +85,10 @@ class KubeFleet:
         return max(map(_revision, names))
 
     def _resolved(self, runtime: ModelRuntime) -> ModelRuntimeSpec:
-        """The spec with its image named: another default of the platform is another engine, too."""
+        """The spec with image and Ray named: another default of the platform is another engine, too."""
         image = runtime.spec.image or self._settings.engine_image or None
-        return runtime.spec.model_copy(update={"image": image})
+        ray = runtime.spec.ray_version or self._settings.ray_version
+        return runtime.spec.model_copy(update={"image": image, "ray_version": ray})
 
     def _of(self, runtime: str) -> list[Object]:
         found = [

@@ -132,7 +132,7 @@ def _cluster(runtime: str, spec: ModelRuntimeSpec, pool: NodePool, site: EngineS
             next_step="Set spec.image, or TIDEGATE_CLUSTER__ENGINE_IMAGE of the operator.",
         )
     made: Json = {
-        "rayVersion": settings.ray_version,
+        "rayVersion": spec.ray_version or settings.ray_version,
         "enableInTreeAutoscaling": placement.max_replicas > placement.min_replicas,
         "headGroupSpec": {
             # The head plans and keeps the state; no replica of a model runs on it.

@@ -90,6 +90,9 @@ class ModelRuntimeSpec(Resource):
     image: Annotated[str, Field(min_length=1, max_length=512)] | None = Field(
         default=None, description="container image of the engine on a cluster; unset: the platform's default"
     )
+    ray_version: Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$", max_length=32)] | None = Field(
+        default=None, description="Ray in that image, for KubeRay; unset: the platform's default"
+    )
 
 
 class ModelRuntime(Resource):

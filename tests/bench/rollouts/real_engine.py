@@ -1,11 +1,12 @@
 """Rollouts of identical versions through the real engine's batching (acceptance R6, last clause).
 
-    python -m tests.bench.rollouts.real_engine --version <artifacts folder of a registered version> --pairs 4000
+    python -m tests.bench.rollouts.real_engine --version <artifacts folder of a registered version> --pairs 28000
 
+With --pairs 28000 each of the 200 rollouts has pairs of its own; with fewer they are drawn from those that were made.
 One version is loaded twice, as two adapters. Live traffic arrives at random and is answered by one or the other in
 mixed batches; every first answer's turn is then asked of the other arm too, as the gateway mirrors it, beside whatever
 runs at that moment. In bfloat16 an answer depends on what else is in its batch, so identical versions differ now and
-then. Rollouts are resampled from the pairs so made, and judged by the tests that judge real ones.
+then. The tests that judge real rollouts judge these.
 
 Without `--version` the base model answers with an adapter of small random weights, and an answer counts as right when
 it is what the same adapter answers alone: enough to see that the script works, and how often answers differ.
@@ -19,7 +20,7 @@ import math
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +48,7 @@ _CANDIDATE_WEIGHT = 0.5
 _IN_FLIGHT = 6.0
 """Mean live requests that wait or run; a batch holds them and their mirrored twins."""
 _MAX_TOKENS = 12
+_TOLD_PAIRS = 500
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,8 @@ def answer_pairs(engine: AdapterGenerator, asked: Sequence[Turn], rng: np.random
                 running[_ask(engine, pair, 1 - arm)] = (pair, 1 - arm)
             else:
                 done.append(pair)
+                if len(done) % _TOLD_PAIRS == 0:
+                    sys.stderr.write(f"{len(done)} of {len(asked)} pairs\n")
     return done
 
 
@@ -116,22 +120,40 @@ def differences(engine: AdapterGenerator, pairs: Sequence[Asked]) -> tuple[Float
     return np.array(found), sum(pair.answers[0] != pair.answers[1] for pair in pairs)
 
 
-def resample(difference: Floats, rollouts: int, rng: np.random.Generator) -> tuple[int, int, int]:
-    """(rolled back, passed the gate, pairs planned) of rollouts whose pairs are drawn from those that were made.
-
-    The plan is the example's; the tolerance is left out, so that a crossing counts as a rollback.
-    """
+def planned_pairs(difference: Floats) -> int:
+    """Pairs that the example's plan wants for versions that differ as often as these."""
     plan = example_plan()
-    margin = float(plan.metrics[0].max_drop_points or 0) / 100
     discordant = float(np.count_nonzero(difference)) / len(difference)
-    alpha = promotion_alpha(plan)
-    planned = pairs_to_promote(Prospect(0.0, discordant), margin, alpha, 0.9, plan.max_pairs) or plan.max_pairs
+    return (
+        pairs_to_promote(Prospect(0.0, discordant), _margin(), promotion_alpha(plan), 0.9, plan.max_pairs)
+        or plan.max_pairs
+    )
+
+
+def rollouts_of(difference: Floats, rollouts: int, planned: int, rng: np.random.Generator) -> Iterator[Floats]:
+    """The pairs of each rollout: its own, in the order in which they were answered, where enough were made; else drawn
+    from those that were."""
+    for number in range(rollouts):
+        if len(difference) >= rollouts * planned:
+            yield difference[number * planned : (number + 1) * planned]
+        else:
+            yield rng.choice(difference, planned)
+
+
+def judge(series: Iterable[Floats]) -> tuple[int, int]:
+    """(rolled back, passed the gate) by the example's plan; the tolerance is left out, so that a crossing counts as a
+    rollback."""
+    plan = example_plan()
     harmed = passed = 0
-    for _ in range(rollouts):
-        series = PairedSeries(rng.choice(difference, planned), 0.0, 0.0, binary=True)
-        harmed += paired.harm(series, harm_alpha(plan), plan.max_pairs).crossed_at is not None
-        passed += paired.non_inferiority(series, margin, alpha, plan.max_pairs).passed_at is not None
-    return harmed, passed, planned
+    for pairs in series:
+        seen = PairedSeries(pairs, 0.0, 0.0, binary=True)
+        harmed += paired.harm(seen, harm_alpha(plan), plan.max_pairs).crossed_at is not None
+        passed += paired.non_inferiority(seen, _margin(), promotion_alpha(plan), plan.max_pairs).passed_at is not None
+    return harmed, passed
+
+
+def _margin() -> float:
+    return float(example_plan().metrics[0].max_drop_points or 0) / 100
 
 
 def loaded(version: Path | None, folder: Path, dtype: Dtype) -> tuple[AdapterGenerator, PromptTemplate | None]:
@@ -152,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--version", type=Path, help="folder with adapter/ and tidegate/version.json of a version")
     parser.add_argument("--pairs", type=int, default=4000, help="pairs that the engine really answers")
-    parser.add_argument("--rollouts", type=int, default=200, help="rollouts resampled from them")
+    parser.add_argument("--rollouts", type=int, default=200, help="rollouts to judge")
     parser.add_argument("--dtype", choices=["auto", "bfloat16", "float32"], default="auto", help="as the engine's")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
@@ -164,7 +186,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         pairs = answer_pairs(engine, asked, rng)
         seconds = time.monotonic() - started
         difference, texts = differences(engine, pairs)
-    harmed, passed, planned = resample(difference, options.rollouts, rng)
+    planned = planned_pairs(difference)
+    whose = "of their own" if len(difference) >= options.rollouts * planned else "drawn from these"
+    harmed, passed = judge(rollouts_of(difference, options.rollouts, planned, rng))
     n, discordant = len(difference), int(np.count_nonzero(difference))
     losses = int(np.count_nonzero(difference < 0))
     chance = math.erfc(abs(2 * losses - discordant) / math.sqrt(2 * max(1, discordant)))
@@ -175,8 +199,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"| texts that differ | {share(texts, n)} |",
         f"| scores that differ (discordant) | {share(discordant, n)} |",
         f"| of these losses of the candidate | {losses} of {discordant} (chance explains more in {chance:.0%}) |",
-        f"| rollouts of {planned} pairs rolled back | {share(harmed, options.rollouts)} |",
-        f"| rollouts that passed the gate | {share(passed, options.rollouts)} |",
+        f"| {options.rollouts} rollouts of {planned} pairs {whose}, rolled back | {share(harmed, options.rollouts)} |",
+        f"| that passed the gate | {share(passed, options.rollouts)} |",
     ]
     sys.stdout.write("\n".join(lines) + "\n")
     return 0

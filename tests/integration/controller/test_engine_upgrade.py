@@ -55,8 +55,9 @@ def test_a_new_image_is_rolled_out_beside_the_old_one_and_takes_over(world: Worl
     assert champion.version == "1"
 
 
-def test_an_engine_that_is_worse_is_rolled_back_and_goes(world: World) -> None:
-    world.apply(runtime(image="registry.example/engine:2"))
+@pytest.mark.parametrize("change", [{"image": "registry.example/engine:2"}, {"rayVersion": "2.61.0"}], ids=str)
+def test_an_engine_that_is_worse_is_rolled_back_and_goes(world: World, change: dict[str, str]) -> None:
+    world.apply(runtime(**change))
     world.until("Shadow")
     world.until("RolledBack", outcomes="-=-=-")
     world.eventually(lambda: not engines(world).get("local-e2"))
