@@ -49,7 +49,7 @@ class SqlRecords:
     def settle(self, stored: StoredResource, state: RolloutState, in_force: RoutingTable | None, fence: Fence) -> None:
         """Nothing is ever left over: what was recorded was recorded whole."""
 
-    def removed(self, stored: StoredResource, fence: Fence) -> None:
+    def removed(self, deployment: str, fence: Fence) -> None:
         """On record already, with the removal itself."""
 
 

@@ -91,6 +91,12 @@ class Observer:
             pass  # what preflight has to know is not known
         elif state.stable is not None and stable is None:
             missing = f"version {state.stable} of {model.name} cannot be read from the registry"
+            if self.parts.registry.absent(model.name, state.stable):
+                missing = (
+                    f"version {state.stable} of {model.name} serves, but the registry has it no more, so nothing can "
+                    f"be compared with it; delete ModelDeployment {name} and apply it again: what is nominated then "
+                    "serves all users at once"
+                )
         else:
             situation = Situation(
                 runtime=runtime.spec,

@@ -117,7 +117,7 @@ class Records(Protocol):
     def settle(self, stored: StoredResource, state: RolloutState, in_force: RoutingTable | None, fence: Fence) -> None:
         """Sees to it that what was recorded and published before has reached the ledger and the people."""
 
-    def removed(self, stored: StoredResource, fence: Fence) -> None:
+    def removed(self, deployment: str, fence: Fence) -> None:
         """A deleted deployment's routing is out of force."""
 
 

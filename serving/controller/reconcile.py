@@ -218,7 +218,7 @@ class Reconciler:
     def _tear_down(self, stored: StoredResource, fence: Fence) -> None:
         name = stored.name
         self.parts.routing.remove(name, fence=fence)
-        self.parts.records.removed(stored, fence)
+        self.parts.records.removed(name, fence)
         self.parts.resources.purge("ModelDeployment", name, fence=fence)
         _log.info("deployment removed", deployment=name)
 

@@ -59,6 +59,7 @@ class RegistryWatch:
         self._champions: dict[str, Champion] = {}
         self._wanted_aliases: dict[tuple[str, str], str] = {}
         self._wanted_versions: set[tuple[str, str]] = set()
+        self._absent: set[tuple[str, str]] = set()
         self._versions: dict[tuple[str, str], ModelVersion] = {}  # versions never change: kept for good
 
     def nomination(self, model: str, source: ModelSource) -> Nomination:
@@ -78,6 +79,11 @@ class RegistryWatch:
         """The versions of releases, as far as they are known, by release."""
         known = self.versions(model, {version_of(release) for release in releases})
         return {release: known[version_of(release)] for release in releases if version_of(release) in known}
+
+    def absent(self, model: str, release: str) -> bool:
+        """Whether the registry said at the last poll that it has no such version."""
+        with self._lock:
+            return (model, version_of(release)) in self._absent
 
     def champion(self, model: str) -> Champion:
         with self._lock:
@@ -157,7 +163,10 @@ class RegistryWatch:
             return
         with self._lock:
             self._wanted_versions.discard((model, number))
-            if found is not None:
+            if found is None:
+                self._absent.add((model, number))
+            else:
+                self._absent.discard((model, number))
                 self._versions[model, number] = found
 
     def _set_alias(self, model: str, alias: str, version: str) -> None:

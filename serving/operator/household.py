@@ -15,6 +15,9 @@ from tidegate.logging import get_logger
 from tidegate.store.leases import Fence
 
 _log = get_logger(__name__)
+_DEPLOYMENT = OWN["ModelDeployment"]
+_ORPHAN_SECONDS = 60.0
+"""A backup may bring routing back before the deployments that it belongs to."""
 
 
 class KubeHousehold:
@@ -40,6 +43,7 @@ class KubeHousehold:
         self._clock = clock
         self._resync_seconds = resync_seconds
         self._listed_at = float("-inf")
+        self._orphans: dict[str, float] = {}
 
     def taken_over(self, fence: Fence) -> None:
         """Starts from what is there, and signs it, so that the leader before can change none of it any more.
@@ -61,17 +65,30 @@ class KubeHousehold:
         """Trouble here never keeps rollouts from being judged."""
         self._records.flush()
         self._metrics.waiting.set(self._records.waiting)
-        self._metrics.show(self._objects.all(OWN["ModelDeployment"]), self._objects.all(OWN["ModelRouting"]))
+        self._metrics.show(self._objects.all(_DEPLOYMENT), self._objects.all(OWN["ModelRouting"]))
         try:
             if self._clock.monotonic() - self._listed_at > self._resync_seconds:
                 self._list()
                 self._actions.prune(fence)
                 self._routing.prune(fence)
             self._actions.refuse_unclaimed(fence)
+            self._end_orphans(fence)
         except Conflict as error:
             _log.info("written meanwhile", problem=str(error))
         except TidegateError as error:
             _log.warning("housekeeping failed; it is tried again", problem=str(error))
+
+    def _end_orphans(self, fence: Fence) -> None:
+        """A deployment that was deleted past its finalizer is deleted all the same: its routing goes out of force."""
+        now, there = self._clock.monotonic(), {body["metadata"]["name"] for body in self._objects.all(_DEPLOYMENT)}
+        routings = self._objects.all(OWN["ModelRouting"])
+        routed = {body["metadata"]["name"] for body in routings if not body["spec"].get("removed")}
+        self._orphans = {name: self._orphans.get(name, now) for name in routed - there}
+        for name, since in self._orphans.items():
+            if now - since > _ORPHAN_SECONDS:
+                _log.warning("routing without a deployment is taken out of force", deployment=name)
+                self._routing.remove(name, fence=fence)
+                self._records.removed(name, fence)
 
     def _list(self) -> None:
         self._objects.refresh()

@@ -102,11 +102,11 @@ class KubeRecords:
             self._answer(name, answers_of(state.history), fence)
         self._flush(name)
 
-    def removed(self, stored: StoredResource, fence: Fence) -> None:
+    def removed(self, deployment: str, fence: Fence) -> None:
         """The routing of a deleted deployment is out of force."""
-        name = stored.name
-        self._offer(name, [Draft("routing.removed", name, {}, "controller", id=self._routing.removal_id(name))])
-        self._flush(name)
+        removal = self._routing.removal_id(deployment)
+        self._offer(deployment, [Draft("routing.removed", deployment, {}, "controller", id=removal)])
+        self._flush(deployment)
 
     def flush(self) -> None:
         """Offers again what waits, also of deployments that are gone."""

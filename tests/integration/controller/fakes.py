@@ -51,6 +51,13 @@ class FileRegistry:
         data["versions"][made.version] = made.model_dump(mode="json")
         self._write(data)
 
+    def forget(self, number: str) -> None:
+        """Somebody deleted the version."""
+        data = self._read()
+        del data["versions"][number]
+        data["aliases"] = {alias: version for alias, version in data["aliases"].items() if version != number}
+        self._write(data)
+
     def register(self, version: ModelVersion, *, run_id: str, idempotency_key: str) -> ModelVersion:
         self.add(version)
         return version

@@ -209,6 +209,28 @@ def test_a_registry_that_is_gone_stops_no_rollback(world: World) -> None:
     assert [arm.version for arm in table.arms] == ["1"]
 
 
+def test_a_serving_version_that_was_deleted_from_the_registry_serves_on_and_the_way_out_is_said(world: World) -> None:
+    world.tick()
+    world.registry.forget("1")
+    world.controller.release()
+    again = world.again()
+    again.nominate("2", against="1")
+    again.eventually(lambda: "the registry has it no more" in again.status["message"])
+    again.tick()
+    table = again.parts.routing.get(NAME)
+    assert table is not None
+    assert [(arm.version, arm.weight) for arm in table.arms] == [("1", 100.0)]
+    assert loaded(again) == ("banking-intent/1",)
+    degraded = next(c for c in again.status["conditions"] if c["type"] == "Degraded")
+    assert degraded["status"] == "True"
+    assert "delete ModelDeployment intent-assistant and apply it again" in degraded["message"]
+    again.delete("ModelDeployment", NAME)
+    again.tick()
+    again.apply(deployment())
+    again.until("Succeeded")
+    assert again.status["stable"] == "2"
+
+
 def test_a_runtime_that_does_not_exist_is_a_condition(make: Make, tmp_path: Path) -> None:
     world = make(tmp_path, None)
     world.set_up()

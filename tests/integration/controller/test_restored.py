@@ -15,6 +15,7 @@ from tests.integration.controller.test_engine_upgrade import arms, engines, runt
 from tests.integration.controller.world import NAME, RUNTIME
 from tests.kube_api import KubeApi
 from tidegate.adapters.kube.kinds import CONTROLLER_REVISION, LEASE, OWN
+from tidegate.clock import ManualClock
 from tidegate.errors import Unavailable
 
 pytestmark = pytest.mark.integration
@@ -118,6 +119,30 @@ def test_a_backup_without_revisions_finds_the_engine_that_serves_under_its_name(
         assert arms(again) == [("1+e2", "banking-intent/1", 100.0)]
     assert engines(world) == {"local-e2": ["banking-intent/1"]}
     assert again.status["phase"] == "Succeeded"
+
+
+def test_a_deployment_that_was_deleted_past_its_finalizer_is_taken_out_of_routing(
+    kube_api: KubeApi, tmp_path: Path
+) -> None:
+    clock = ManualClock()
+    world = KubeWorld(tmp_path, kube_api, kube_api.make_namespace(), clock, lease_ttl=300.0)
+    world.set_up()
+    world.until("Succeeded")
+    client = world.client()
+    world.delete("ModelDeployment", NAME)
+    change(world, "ModelDeployment", NAME, lambda body: {**body, "metadata": {**body["metadata"], "finalizers": []}})
+    world.tick()
+    in_force = client.get(OWN["ModelRouting"], NAME)
+    assert in_force is not None
+    assert not in_force["spec"].get("removed")  # it may be a backup that is coming back
+    clock.advance(61)
+    world.tick()
+    world.tick()
+    gone = client.get(OWN["ModelRouting"], NAME)
+    assert gone is not None
+    assert gone["spec"]["removed"] is True
+    assert gone["spec"]["epoch"] > in_force["spec"]["epoch"]
+    assert len(world.ledger.entries(kind="routing.removed", subject=NAME)) == 1
 
 
 def test_an_attempt_that_could_not_be_shown_is_shown_later(world: KubeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
