@@ -56,7 +56,7 @@ class Intervals(_Group):
     status_write: NonNegativeFloat = Field(
         default=2.0, description="operator: a status in which only counts changed is written at most so often (s)"
     )
-    lease_ttl: PositiveFloat = Field(default=10.0, description="a lease that is not renewed for so long is free (s)")
+    lease_ttl: PositiveFloat = Field(default=6.0, description="a lease that is not renewed for so long is free (s)")
     ack_fresh: PositiveFloat = Field(
         default=10.0, description="a gateway that has not acknowledged for so long is not counted as ready (s)"
     )

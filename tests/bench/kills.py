@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = section(findings, f"{command} --write", options.machine, options.lease_seconds)
     sys.stdout.write(text)
     if options.write:
-        write(options.substrate, text)
+        write(_TITLES[options.substrate, options.lease_seconds == Intervals().lease_ttl], text)
     return int(any(findings.wrong.values()))
 
 
@@ -205,14 +205,20 @@ and bad ones rolled back. The next controller starts when the last one is dead, 
 Registry and engines are stand-ins in files, gateway and scorer are played by the script; controller, database, ledger
 and API server are the real ones.
 """
-_TITLES = {"machine": "One machine", "cluster": "Cluster"}
+_TITLES = {
+    ("machine", False): "One machine",
+    ("machine", True): "One machine, the default lease",
+    ("cluster", False): "Cluster",
+    ("cluster", True): "Cluster, the default lease",
+}
+"""By substrate, and whether the lease is the platform's default."""
 
 
-def write(substrate: str, text: str) -> None:
-    """Replaces the substrate's section in the report."""
+def write(title: str, text: str) -> None:
+    """Replaces a section of the report."""
     before = REPORT.read_text(encoding="utf-8") if REPORT.exists() else ""
     parts = dict(part.split("\n", 1) for part in before.split("\n## ")[1:])
-    parts[_TITLES[substrate]] = f"\n{text}"
+    parts[title] = f"\n{text}"
     ordered = [f"## {title}\n\n{parts[title].strip()}\n" for title in _TITLES.values() if title in parts]
     REPORT.write_text("\n".join([_HEAD, *ordered]), encoding="utf-8")
 
