@@ -119,7 +119,7 @@ def test_an_operator_that_slept_past_its_lease_writes_nothing_more(platform: Clu
             since = datetime.now(UTC)
             platform.processes.signal("operator", signal.SIGCONT)
             platform.until("pairs come in", lambda status: status["pairs"] > 5)
-            time.sleep(3)
+            time.sleep(3)  # six of its rounds
             assert written_by(platform, first, since) == []
             assert written_by(platform, second, since) != []
             assert holder(platform) == second
