@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from monitoring.drift.spec import DriftCheckSpec
 from tidegate.adapters.mlflow_registry import MlflowRegistry
+from tidegate.adapters.routing_tables import routing_tables
 from tidegate.clock import Clock
 from tidegate.db import Database
 from tidegate.errors import NotFound
 from tidegate.settings import Settings
-from tidegate.store.routing import RoutingStore
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ def find_target(spec: DriftCheckSpec, settings: Settings, db: Database, clock: C
 
     Raises:
         NotFound: the deployment serves nothing, or the registry has no such version.
-        Unavailable: the registry does not answer.
+        Unavailable: the registry does not answer, or what holds the routing.
     """
-    table = RoutingStore(db, clock).get(spec.deployment)
+    table = routing_tables(settings, db, clock).get(spec.deployment)
     stable = table.arm("stable") if table else None
     if table is None or stable is None:
         raise NotFound(

@@ -9,7 +9,8 @@ import sys
 import threading
 from types import FrameType
 
-from monitoring.scoring.worker import ScoringWorker
+from monitoring.scoring.worker import LabelBook, ScoringWorker
+from tidegate.adapters.routing_tables import routing_tables
 from tidegate.clock import SystemClock
 from tidegate.db import Database
 from tidegate.errors import TidegateError
@@ -42,12 +43,14 @@ def _score_until_told(settings: Settings) -> None:
     heartbeat = settings.home / "heartbeats" / "scorer"
     heartbeat.parent.mkdir(parents=True, exist_ok=True)
     db = Database.open(settings.database_url)
+    clock = SystemClock()
     worker = ScoringWorker(
         db,
-        SystemClock(),
+        clock,
         holder=f"{socket.gethostname()}:{os.getpid()}",
         lease_seconds=settings.intervals.lease_ttl,
         label_horizon_seconds=settings.scoring.label_horizon_seconds,
+        find_labels=LabelBook(routing_tables(settings, db, clock)),
     )
     _log.info("scorer runs")
     while not stop.is_set():

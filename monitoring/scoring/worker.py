@@ -7,13 +7,14 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 
 from monitoring.scoring.scorers import SCORERS, Scorer, score_pair
+from tidegate.adapters.routing_tables import RoutingTables
 from tidegate.clock import Clock
 from tidegate.db import Database
 from tidegate.domain.evidence import Pair
+from tidegate.errors import Unavailable
 from tidegate.logging import get_logger
 from tidegate.store.evidence import EvidenceStore
 from tidegate.store.leases import SCORER_LEASE, LeaseStore
-from tidegate.store.routing import RoutingStore
 
 BATCH = 500
 _log = get_logger(__name__)
@@ -26,13 +27,17 @@ FindLabels = Callable[[str, str], Collection[str] | None]
 class LabelBook:
     """Valid labels by version, from the routing table. A version's prompt never changes: what was seen stays true."""
 
-    def __init__(self, routing: RoutingStore) -> None:
+    def __init__(self, routing: RoutingTables) -> None:
         self._routing = routing
         self._known: dict[tuple[str, str], tuple[str, ...]] = {}
 
     def __call__(self, deployment: str, version: str) -> Collection[str] | None:
         if (deployment, version) not in self._known:
-            table = self._routing.get(deployment)
+            try:
+                table = self._routing.get(deployment)
+            except Unavailable as error:  # what needs no set of labels is scored all the same
+                _log.info("routing cannot be read; pairs of new versions wait for it", why=error.problem)
+                return None
             for arm in table.arms if table else ():
                 self._known[deployment, arm.version] = arm.prompt.labels
         return self._known.get((deployment, version))
@@ -42,6 +47,7 @@ class ScoringWorker:
     """`tick()` scores one batch. One worker scores at a time (a lease); writing twice would be harmless all the same.
 
     Args:
+        find_labels: a version's valid labels (`LabelBook`).
         label_horizon_seconds: how long a pair waits for its label; after it, label scorers say None (missing).
     """
 
@@ -53,7 +59,7 @@ class ScoringWorker:
         holder: str,
         lease_seconds: float,
         label_horizon_seconds: float,
-        find_labels: FindLabels | None = None,
+        find_labels: FindLabels,
         scorers: Mapping[str, Scorer] = SCORERS,
     ) -> None:
         self._evidence = EvidenceStore(db, clock)
@@ -62,7 +68,7 @@ class ScoringWorker:
         self._holder = holder
         self._lease_seconds = lease_seconds
         self._horizon = timedelta(seconds=label_horizon_seconds)
-        self._find_labels = find_labels or LabelBook(RoutingStore(db, clock))
+        self._find_labels = find_labels
         self._scorers = scorers
         self._epoch: int | None = None
         # Pairs whose label-free scores are written: only a saving, the store knows them too.

@@ -18,8 +18,9 @@ _REMEMBER_SECONDS = 1.0  # probes of many load balancers must not become load on
 class Health:
     """Answers probes.
 
-    Ready means: there is a routing table and every engine it names answers. What only delays bookkeeping (the database
-    or the disk of the inference log) degrades but does not unready: requests are served all the same.
+    Ready means: it can serve somebody, so of one deployment at least the stable version's engine answers. Another
+    engine that does not (a candidate's, another team's) degrades, and so does what only delays bookkeeping: with a
+    probe that looks at more, one broken canary would take all gateways out of their Service.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -35,8 +36,10 @@ class Health:
         tables = parts.watch.tables
         engines = await self._reachable()
         stores = {"routing": parts.watch.problem} | {writer.name: writer.problem for writer in parts.writers}
-        ready = bool(tables) and all(engines.values()) and not parts.drain.begun
-        degraded = any(problem is not None for problem in stores.values())
+        stable = (table.arm("stable") for table in tables.values())
+        serving = any(engines.get(arm.target, False) for arm in stable if arm is not None)
+        ready = serving and not parts.drain.begun
+        degraded = any(problem is not None for problem in stores.values()) or not all(engines.values())
         state = ("degraded" if degraded else "ready") if ready else "unready"
         body: dict[str, Any] = {
             "status": state,

@@ -83,7 +83,13 @@ class RayServiceEngines:
         cluster = ((body.get("status") or {}).get("activeServiceStatus") or {}).get("rayClusterName")
         if not cluster:
             return EngineStatus(
-                ready=False, url="", adapters=(), replicas_ready=0, replicas_wanted=0, message=_explanation(body)
+                ready=False,
+                url="",
+                adapters=(),
+                replicas_ready=0,
+                replicas_wanted=0,
+                message=_explanation(body)
+                or "KubeRay has not begun with the RayService yet (is its operator installed?)",
             )
         self._keep_service(runtime, cluster)
         try:
@@ -191,11 +197,11 @@ def _applied(body: Object) -> bool:
 
 
 def _explanation(body: Object) -> str:
-    """What KubeRay says is missing."""
+    """What KubeRay says is missing; empty when it says nothing."""
     status = body.get("status") or {}
     conditions = [
         f"{item['type']}: {item.get('message') or item.get('reason')}"
         for item in status.get("conditions", ())
         if item.get("status") == "False" and (item.get("message") or item.get("reason"))
     ]
-    return "; ".join(conditions) or "KubeRay has not begun with the RayService yet (is its operator installed?)"
+    return "; ".join(conditions)

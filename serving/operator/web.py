@@ -29,6 +29,7 @@ def serve(operator: Operator, host: str, port: int, webhook_secret: Path | None 
                 operator.metrics.leading.set(float(operator.controller.leads))
                 if not operator.controller.leads:
                     operator.metrics.show((), ())
+                    operator.metrics.waiting.set(0)
                 self._answer(200, CONTENT_TYPE_LATEST, operator.metrics.render())
             elif self.path in {"/healthz", "/readyz"}:
                 late = operator.controller.late

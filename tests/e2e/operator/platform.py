@@ -218,8 +218,12 @@ class Cluster:
         )
 
     @property
+    def database(self) -> Database:
+        return Database.open(self.settings.database_url)
+
+    @property
     def ledger(self) -> Ledger:
-        return Ledger(Database.open(self.settings.database_url), SystemClock())
+        return Ledger(self.database, SystemClock())
 
 
 @contextmanager
@@ -341,7 +345,7 @@ def runtime() -> dict[str, Any]:
 def deployment(**rollout: Any) -> dict[str, Any]:
     plan = {
         "steps": [
-            {"name": "shadow", "weight": 0, "minPairs": 12},
+            {"name": "shadow", "weight": 0, "minPairs": 20},
             {"name": "small", "weight": 20, "minPairs": 8},
             {"name": "half", "weight": 50, "minPairs": 8, "approval": "Required"},
         ],

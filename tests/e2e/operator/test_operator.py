@@ -7,6 +7,7 @@ import time
 import pytest
 
 from tests.e2e.operator.platform import NAME, RUNTIME, Cluster, deployment, messages, metrics, runtime
+from tidegate.store.arrivals import scorers_seen
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 
@@ -49,6 +50,7 @@ def _good_version_is_promoted(platform: Cluster) -> None:
     attempt = platform.get("modelrollout", status["rollout"])
     assert attempt["status"]["phase"] == "Succeeded"
     assert {verdict["metric"] for verdict in attempt["status"]["verdicts"]} == {"exact-match", "error-rate"}
+    assert "valid-label" in scorers_seen(platform.database)  # the scorer has the labels from the routing objects
     reasons = {event["reason"] for event in platform.list("events.events.k8s.io")}
     assert {"Nominated", "StepStarted", "Approved", "GatesPassed", "Promoted", "RoutingPublished"} <= reasons
 

@@ -236,6 +236,15 @@ def test_readiness_wants_a_table_and_an_engine(fresh: Callable[..., Platform]) -
     assert _ready(platform) == (200, _ready(platform)[1])
 
 
+def test_a_candidate_whose_engine_is_broken_takes_no_gateway_out_of_service(fresh: Callable[..., Platform]) -> None:
+    platform = fresh()
+    platform.start()
+    platform.route(candidate_weight=10.0, candidate_engine="http://127.0.0.1:9")
+    status, said = _ready(platform)
+    assert (status, said["status"]) == (200, "degraded")
+    assert said["engines"] == {platform.engine_url: True, "http://127.0.0.1:9": False}
+
+
 def _errors(platform: Platform) -> dict[str, int]:
     errors: dict[str, int] = {}
     for window in platform.evidence.windows(MODEL):

@@ -11,7 +11,14 @@ MODEL = "intent-assistant"
 DIGEST = "sha256:" + "a" * 64
 
 
-def table(engine: str, *, epoch: int, candidate_weight: float | None = None, mirror: float = 0.0) -> RoutingTable:
+def table(
+    engine: str,
+    *,
+    epoch: int,
+    candidate_weight: float | None = None,
+    mirror: float = 0.0,
+    candidate_engine: str | None = None,
+) -> RoutingTable:
     """A routing table with stable version 1 and, with a weight, candidate version 2 under rollout 'r1'."""
 
     def arm(role: str, version: str, weight: float) -> Arm:
@@ -20,7 +27,7 @@ def table(engine: str, *, epoch: int, candidate_weight: float | None = None, mir
                 "role": role,
                 "version": version,
                 "weight": weight,
-                "target": engine,
+                "target": candidate_engine or engine if role == "candidate" else engine,
                 "adapter": f"banking-intent/{version}",
                 "adapter_digest": DIGEST,
                 "prompt": PromptTemplate(system="Bank intent."),
