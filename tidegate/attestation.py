@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 from tidegate.domain.evaluation import Attestation, EvalReport
-from tidegate.errors import ContractBroken, Unavailable
+from tidegate.errors import ContractBroken, InvalidInput, Unavailable
 from tidegate.ids import canonical_json, digest_json
 
 KEY_BYTES = 32
@@ -90,11 +90,28 @@ def load_or_create_key(path: Path) -> bytes:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not path.exists():
             _create(path, secrets.token_hex(KEY_BYTES))
-        text = path.read_text(encoding="utf-8").strip()
     except OSError as error:
-        raise Unavailable(
-            f"key file {path} cannot be used: {error.strerror}", next_step="Check its owner, mode and disk."
+        raise _unusable(path, error) from None
+    return load_key(path)
+
+
+def load_key(path: Path) -> bytes:
+    """The key in a file that somebody else provides, as a cluster's Secret does: one made here would verify nothing.
+
+    Raises:
+        ContractBroken: the file does not hold a key.
+        InvalidInput: it is not there.
+        Unavailable: it cannot be read.
+    """
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        raise InvalidInput(
+            f"the key that signs evaluation reports is not at {path}",
+            next_step="Mount its Secret there, or set TIDEGATE_ATTESTATION_KEY_PATH: the key that the pipelines have.",
         ) from None
+    except OSError as error:
+        raise _unusable(path, error) from None
     try:
         key = bytes.fromhex(text)
     except ValueError:
@@ -105,6 +122,10 @@ def load_or_create_key(path: Path) -> bytes:
             next_step="Restore the key; a new one makes the versions registered so far unverifiable.",
         )
     return key
+
+
+def _unusable(path: Path, error: OSError) -> Unavailable:
+    return Unavailable(f"key file {path} cannot be used: {error.strerror}", next_step="Check its owner, mode and disk.")
 
 
 def _create(path: Path, text: str) -> None:

@@ -84,7 +84,7 @@ def assemble(
     resources, routing, actions = KubeResources(objects), KubeRouting(objects, clock), KubeActions(objects, clock)
     by = Deadline(_DATABASE_SECONDS, "the ledger's database")
     records = KubeRecords(resources, KubeRollouts(objects), routing, actions, ledger, by)
-    key = attestation.load_or_create_key(settings.attestation_key_path)
+    key = attestation.load_key(settings.attestation_key_path)
     parts = Parts(
         db=db,
         clock=clock,

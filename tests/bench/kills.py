@@ -204,6 +204,10 @@ Controllers are killed with SIGKILL at random boundaries around a record and an 
 and bad ones rolled back. The next controller starts when the last one is dead, waits for its lease and goes on.
 Registry and engines are stand-ins in files, gateway and scorer are played by the script; controller, database, ledger
 and API server are the real ones.
+
+The tables of boundaries name the call just before or after which a controller died: `Reconciler.record` decides and
+puts on record, `ResourceStore.update_status` and `Objects.replace` write the status, `publish` the routing,
+`append_many` the ledger, `ensure` the engine, `set_alias` the registry, `answer` what a person hears.
 """
 _TITLES = {
     ("machine", False): "One machine",

@@ -79,7 +79,9 @@ class Metadata(Resource):
     name: Name = Field(description="a DNS label; of a ModelDeployment also the model name that applications call")
     namespace: str = "default"
     labels: dict[str, str] = Field(default={}, description="for people and tools; no meaning here")
-    annotations: dict[str, str] = Field(default={}, description="the same")
+    annotations: dict[str, str] = Field(
+        default={}, description="no meaning here but tidegate.dev/requested-by: who asked for this spec"
+    )
 
 
 class LongMetadata(Metadata):

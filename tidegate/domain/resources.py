@@ -233,7 +233,9 @@ class RolloutPlan(Resource):
         default=0, description="all users on the new version, the old one kept loaded, harm still rolls back"
     )
     deadline_seconds: Seconds = Field(
-        default=86400, ge=1, description="of the steps, from the rollout's begin or resume"
+        default=86400,
+        ge=1,
+        description="of the steps: from the first one's begin, or a resume; Preflight and Baking do not count",
     )
     on_inconclusive: Literal["Pause", "Rollback"] = Field(
         default="Pause", description="at the deadline, or with all pairs used and no decision"

@@ -73,7 +73,11 @@ class ModelRolloutStatus(Resource):
     started_at: UtcTime | None = Field(default=None, description="when the attempt began")
     ended_at: UtcTime | None = Field(default=None, description="when it succeeded or was rolled back")
     verdicts: tuple[RolloutVerdict, ...] = Field(default=(), description="of each metric, on the evidence so far")
-    conditions: tuple[ResourceCondition, ...] = Field(default=(), description="Progressing, Paused, Succeeded")
+    conditions: tuple[ResourceCondition, ...] = Field(
+        default=(),
+        description="of the deployment when they were said; wait for an end with "
+        "--for=jsonpath={.status.phase}=Succeeded",
+    )
 
 
 class ModelRollout(Resource):

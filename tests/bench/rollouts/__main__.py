@@ -80,7 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if images is not None:
         pictures.boundary(random[6], images)
         pictures.map_of_methods(compared, images)
-    size = f"{options.rollouts} whole rollouts, {options.rows} simulations a row, {options.compared} a method and level"
+    few = f"{options.rows // 4} in rows of errors, latency and experiments"
+    rows = f"{options.rows} simulations a row ({few})"
+    size = f"{options.rollouts} whole rollouts, {rows}, {options.compared} a method and level"
     book.figures(
         _REPORT,
         "run",

@@ -1,4 +1,4 @@
-"""Single tests: how often they are wrong about equal versions and how fast they find harm (acceptance R6)."""
+"""Single tests: how often they are wrong about equal versions and how fast they find harm."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def harm_rows(n: int) -> list[Row]:
         return pairs(rng, 300, -0.10, 0.16)
 
     return [
-        Row("10-point drop, 16% discordant, α 1%, at most 300 pairs (R6)", n, lambda r: harm(drop(r), ALPHA, 300)),
+        Row("10-point drop, 16% discordant, α 1%, at most 300 pairs", n, lambda r: harm(drop(r), ALPHA, 300)),
         Row(
             "… and only with an observed loss of 5 points (the margin)",
             n,
@@ -175,7 +175,7 @@ def harm_rows(n: int) -> list[Row]:
         ),
         Row("20-point drop, 30% discordant", n, lambda r: harm(pairs(r, 300, -0.20, 0.30), ALPHA, 300)),
         Row("graded scores, drop 0.10, sd 0.25", n, lambda r: harm(graded(r, 300, 0.10), ALPHA, 300, binary=False)),
-        Row("errors 1% → 5%, weight 10%, 500 candidate requests (R6)", few, lambda r: errors(r, 0.05, 0.01, 0.1, 500)),
+        Row("errors 1% → 5%, weight 10%, 500 candidate requests", few, lambda r: errors(r, 0.05, 0.01, 0.1, 500)),
         Row("errors 1% → 5%, weight 50%", few, lambda r: errors(r, 0.05, 0.01, 0.5, 500)),
         Row(
             "errors 1% → 5%, weight 10%, two requests a user",

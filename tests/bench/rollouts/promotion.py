@@ -1,4 +1,4 @@
-"""The gate: how often it passes what is worse, equal or better, and whether the forecast of pairs is honest (R7)."""
+"""The gate: how often it passes what is worse, equal or better, and whether the forecast of pairs is honest."""
 
 from __future__ import annotations
 

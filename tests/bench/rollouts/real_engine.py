@@ -1,4 +1,4 @@
-"""Rollouts of identical versions through the real engine's batching (acceptance R6, last clause).
+"""Rollouts of identical versions through the real engine's batching.
 
     python -m tests.bench.rollouts.real_engine --version <artifacts folder of a registered version> --pairs 28000
 

@@ -1,4 +1,4 @@
-"""Whole rollouts of identical versions through the judgement, at several traffic levels and kinds of users (R6)."""
+"""Whole rollouts of identical versions through the judgement, at several traffic levels and kinds of users."""
 
 from __future__ import annotations
 

@@ -269,6 +269,7 @@ def cluster(api: KubeApi, home: Path) -> Iterator[Cluster]:
         ensure_default_keys(settings.api_keys_path)
         Database.open(settings.database_url)
         processes = Processes(home, environment)
+        attestation.load_or_create_key(home / "secrets" / "attestation.key")
         stack.callback(processes.stop)
         processes.start("gateway", "serving.gateway")
         processes.start("scorer", "monitoring.scoring")

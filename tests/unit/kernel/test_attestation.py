@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.attestation import key_id_of, load_or_create_key, sign, verify
+from tidegate.attestation import key_id_of, load_key, load_or_create_key, sign, verify
 from tidegate.domain.evaluation import EvalReport, GateCheck, GateOverride, GateVerdict, Metric
-from tidegate.errors import ContractBroken, Unavailable
+from tidegate.errors import ContractBroken, InvalidInput, Unavailable
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 KEY = bytes(range(32))
@@ -84,3 +84,12 @@ def test_a_key_that_cannot_be_made_is_an_error_with_its_path(tmp_path: Path) -> 
     (tmp_path / "file").write_text("")
     with pytest.raises(Unavailable, match="file/attestation"):
         load_or_create_key(tmp_path / "file" / "attestation.key")
+
+
+def test_a_key_that_somebody_else_has_to_provide_is_not_made(tmp_path: Path) -> None:
+    path = tmp_path / "attestation.key"
+    with pytest.raises(InvalidInput, match="TIDEGATE_ATTESTATION_KEY_PATH"):
+        load_key(path)
+    assert not path.exists()
+    made = load_or_create_key(path)
+    assert load_key(path) == made
