@@ -23,7 +23,7 @@ def stale(plan: RolloutPlan, weight: float, evidence: Evidence, scoring: bool, n
         scoring: whether a scorer of pairs is at work.
     """
     if not scoring and plan.paired:
-        return "No scorer of pairs is at work, so nothing advances: see `tidegate status`, on a cluster the scorer's pods."
+        return "No scorer of pairs is at work, so nothing advances; see `tidegate status`, on a cluster its pods."
     newest = evidence.newest
     if newest is None or now - newest > STALE:
         since = f"since {newest:%H:%M:%S} UTC" if newest is not None else "yet"
