@@ -45,8 +45,6 @@ from tidegate.settings import load_settings
 
 ARMS = ("bench/stable", "bench/candidate")
 _CANDIDATE_WEIGHT = 0.5
-_IN_FLIGHT = 6.0
-"""Mean live requests that wait or run; a batch holds them and their mirrored twins."""
 _MAX_TOKENS = 12
 _TOLD_PAIRS = 500
 
@@ -78,13 +76,19 @@ def turns(count: int, template: PromptTemplate | None, seed: int) -> list[Turn]:
     return made
 
 
-def answer_pairs(engine: AdapterGenerator, asked: Sequence[Turn], rng: np.random.Generator) -> list[Asked]:
-    """Both arms' answers to all turns, in the mixed batches of a busy engine."""
+def answer_pairs(
+    engine: AdapterGenerator, asked: Sequence[Turn], in_flight: float, rng: np.random.Generator
+) -> list[Asked]:
+    """Both arms' answers to all turns, in the mixed batches of a busy engine.
+
+    Args:
+        in_flight: mean live requests that wait or run; a batch holds them and their mirrored twins.
+    """
     waiting = list(reversed(asked))
     running: dict[int, tuple[Asked, int]] = {}
     done: list[Asked] = []
     while waiting or running:
-        missing = _IN_FLIGHT - sum(len(pair.answers) == 0 for pair, _ in running.values())
+        missing = in_flight - sum(len(pair.answers) == 0 for pair, _ in running.values())
         for _ in range(min(len(waiting), int(rng.poisson(max(0.0, missing))))):
             pair = Asked(waiting.pop(), int(rng.random() < _CANDIDATE_WEIGHT), {})
             running[_ask(engine, pair, pair.shown)] = (pair, pair.shown)
@@ -175,6 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", type=Path, help="folder with adapter/ and tidegate/version.json of a version")
     parser.add_argument("--pairs", type=int, default=4000, help="pairs that the engine really answers")
     parser.add_argument("--rollouts", type=int, default=200, help="rollouts to judge")
+    parser.add_argument("--in-flight", type=float, default=6.0, help="mean live requests at a time")
     parser.add_argument("--dtype", choices=["auto", "bfloat16", "float32"], default="auto", help="as the engine's")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
@@ -183,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         engine, template = loaded(options.version, Path(folder), options.dtype)
         asked = turns(options.pairs, template, options.seed)
         started = time.monotonic()
-        pairs = answer_pairs(engine, asked, rng)
+        pairs = answer_pairs(engine, asked, options.in_flight, rng)
         seconds = time.monotonic() - started
         difference, texts = differences(engine, pairs)
     planned = planned_pairs(difference)
