@@ -63,6 +63,11 @@ class EngineKeeper:
             self._reports.pop(runtime, None)
             self._unwanted.add(runtime)
 
+    def gone(self, runtime: str) -> bool:
+        """Whether an engine that was dropped is removed."""
+        with self._lock:
+            return runtime not in self._unwanted
+
     def reassert(self) -> None:
         """Forgets what was wanted: another controller may have wanted something else since. What comes next counts."""
         with self._lock:

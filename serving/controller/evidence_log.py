@@ -12,8 +12,9 @@ from tidegate.store.evidence import EvidenceStore
 
 _OVERLAP = timedelta(seconds=5)
 """Scores are asked for again over this time: transactions of several scorers need not commit in order."""
-_WINDOW_OVERLAP = timedelta(seconds=60)
-"""Blocks are asked for again over this time: gateways write a block until it is over, and late ones once more."""
+_WINDOW_OVERLAP = timedelta(seconds=180)
+"""Blocks are asked for again over this time: gateways write a block until it is over, and late ones once more; and
+their clocks differ, which the newest block of one must not decide for the others."""
 BASELINE = timedelta(minutes=10)
 """How much of the stable version's traffic before the rollout is its baseline."""
 
@@ -37,10 +38,10 @@ class EvidenceLog:
             if window.rollout is None and window.role == "stable" and window.block_start < started_at
         )
 
-    def read(self) -> Evidence:
+    def read(self, now: datetime) -> Evidence:
         """The evidence as of now."""
-        self._read_scores()
-        self._read_windows()
+        self._read_scores(now)
+        self._read_windows(now)
         return Evidence(
             pair_events=tuple(self._events),
             windows=tuple(self._windows.values()),
@@ -48,8 +49,8 @@ class EvidenceLog:
             bounds=BOUNDS,
         )
 
-    def _read_scores(self) -> None:
-        since = self._recorded - _OVERLAP if self._recorded is not None else None
+    def _read_scores(self, now: datetime) -> None:
+        since = min(self._recorded, now) - _OVERLAP if self._recorded is not None else None
         events, self._recorded = scores_since(self._db, self.rollout, since)
         for event in events:
             key = (event.pair, event.scorer)
@@ -57,8 +58,8 @@ class EvidenceLog:
                 self._known[key] = event
                 self._events.append(event)
 
-    def _read_windows(self) -> None:
-        since = self._newest_block - _WINDOW_OVERLAP if self._newest_block is not None else None
+    def _read_windows(self, now: datetime) -> None:
+        since = now - _WINDOW_OVERLAP if self._newest_block is not None else None
         for window in self._store.windows(self._deployment, self.rollout, since):
             key = (window.step, window.role, window.version, window.epoch, window.gateway, window.block_start)
             self._windows[key] = window

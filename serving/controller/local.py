@@ -46,6 +46,9 @@ class SqlRecords:
             for action, answer in answers.items():
                 self.actions.done(action, answer, conn=conn)
 
+    def tell(self, stored: StoredResource, status: dict[str, Any], answers: Mapping[str, str], fence: Fence) -> None:
+        """Nothing is left over, as below."""
+
     def settle(self, stored: StoredResource, state: RolloutState, in_force: RoutingTable | None, fence: Fence) -> None:
         """Nothing is ever left over: what was recorded was recorded whole."""
 
@@ -66,6 +69,9 @@ class OneEngine:
         return [FIRST]
 
     def declare(self, runtime: ModelRuntime, fence: Fence) -> None:
+        pass
+
+    def forget(self, runtime: str, fence: Fence) -> None:
         pass
 
 

@@ -182,6 +182,7 @@ class Controller:
             if status == current.status:
                 return
             self.parts.records.record(current, status, (), {}, fence)
+            self.parts.records.tell(current, status, {}, fence)
             self.parts.announcer.troubled(current, problem)
         except TidegateError as error:
             _log.warning("the trouble cannot be put on record", deployment=stored.name, problem=str(error))
@@ -201,9 +202,7 @@ class Controller:
         engines = self.parts.fleet.engines(stored.name)
         if stored.deleted:
             if not used:
-                for engine in engines:
-                    self.parts.engines.drop(engine_name(stored.name, engine))
-                self.parts.resources.purge("ModelRuntime", stored.name, fence=fence)
+                self._tear_down(stored.name, [engine_name(stored.name, engine) for engine in engines], fence)
             return
         current = self.parts.fleet.current(runtime)
         self.parts.engines.look(engine_name(stored.name, current))
@@ -224,6 +223,14 @@ class Controller:
                 held = shared_slots(wanted or (), limit, status.adapters)
                 self.reconciler.observer.no_room[name] = left_out(wanted or (), held)
                 self.parts.engines.want(name, manifest, held)
+
+    def _tear_down(self, runtime: str, engines: Sequence[str], fence: Fence) -> None:
+        """The runtime stays until its engines are gone: nobody else would ever remove them."""
+        for engine in engines:
+            self._let_go(engine)
+        if all(self.parts.engines.gone(engine) for engine in engines):
+            self.parts.fleet.forget(runtime, fence)
+            self.parts.resources.purge("ModelRuntime", runtime, fence=fence)
 
     def _let_go(self, engine: str) -> None:
         """Once: removing what is gone would ask for it every second."""

@@ -86,7 +86,7 @@ class Observer:
         read = self._read(name, state, plan, stable, now)
         situation, missing = None, read.trouble
         if runtime is None:
-            missing = f"ModelRuntime {deployment.spec.runtime_ref.name} does not exist; apply it"
+            missing = self._why_no_runtime(deployment.spec.runtime_ref.name)
         elif read.trouble is not None:
             pass  # what preflight has to know is not known
         elif state.stable is not None and stable is None:
@@ -137,6 +137,15 @@ class Observer:
             champion_known=champion.known,
         )
 
+    def _why_no_runtime(self, name: str) -> str:
+        found = self.parts.resources.get("ModelRuntime", name)
+        if found is not None and found.deleted:
+            return (
+                f"ModelRuntime {name} is being deleted, which cannot be taken back, and goes when nothing uses it; "
+                "delete this ModelDeployment and apply it with another runtimeRef"
+            )
+        return f"ModelRuntime {name} does not exist; apply it"
+
     def _read(
         self, name: str, state: RolloutState, plan: RolloutPlan, stable: ModelVersion | None, now: datetime
     ) -> _Read:
@@ -175,7 +184,7 @@ class Observer:
             return Evidence()
         if name not in self._logs or self._logs[name].rollout != attempt.id:
             self._logs[name] = EvidenceLog(self.parts.db, self.parts.evidence, name, attempt.id, attempt.started_at)
-        return self._logs[name].read()
+        return self._logs[name].read(self.parts.clock.now())
 
     def _recent_windows(self, name: str, state: RolloutState, now: datetime) -> Sequence[ArmWindow]:
         if state.phase not in ACTIVE:

@@ -70,6 +70,9 @@ class Fleet(Protocol):
     def declare(self, runtime: ModelRuntime, fence: Fence) -> None:
         """Remembers the engine that the manifest declares."""
 
+    def forget(self, runtime: str, fence: Fence) -> None:
+        """The runtime is deleted, and its engines are gone."""
+
 
 class Household(Protocol):
     """What a leader does beside judging rollouts."""
@@ -108,11 +111,14 @@ class Records(Protocol):
         answers: Mapping[str, str],
         fence: Fence,
     ) -> None:
-        """Status, facts and answers. With the status it is decided; the rest follows, also over a crash.
+        """Status, facts and answers. With the status it is decided; the rest follows with `tell`, also over a crash.
 
         Raises:
             Conflict: the resource or the lease changed meanwhile; nothing was recorded.
         """
+
+    def tell(self, stored: StoredResource, status: dict[str, Any], answers: Mapping[str, str], fence: Fence) -> None:
+        """Whoever has to learn of what was recorded does, after it was acted on: users never wait for it."""
 
     def settle(self, stored: StoredResource, state: RolloutState, in_force: RoutingTable | None, fence: Fence) -> None:
         """Sees to it that what was recorded and published before has reached the ledger and the people."""

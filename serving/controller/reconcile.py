@@ -77,7 +77,7 @@ class Reconciler:
             seen.routing_epoch < wanted.epoch or any(e < wanted.epoch for e in seen.acks.values())
         ):
             self.unsettled.add(deployment.spec.runtime_ref.name)
-        self._record(stored, decision, seen, fence)
+        status = self._record(stored, decision, seen, fence)
         try:
             self._act(stored, deployment, decision, in_force, fence)
             self._acts.pop(name, None)
@@ -85,6 +85,9 @@ class Reconciler:
             raise
         except TidegateError as error:
             self._acts[name] = str(error)  # the next status says so
+        finally:  # a rollback is in force before anybody is told of it
+            if status is not None:
+                self._tell(stored, decision, status, fence)
         return self._slots(deployment, decision, seen)
 
     def _runtime(self, deployment: ModelDeployment) -> ModelRuntime | None:
@@ -95,21 +98,27 @@ class Reconciler:
 
     # --- record ------------------------------------------------------------------------------------------------------
 
-    def _record(self, stored: StoredResource, decision: Decision, seen: Observation, fence: Fence) -> None:
-        """Status, facts and answers, before anything is done about them."""
+    def _record(
+        self, stored: StoredResource, decision: Decision, seen: Observation, fence: Fence
+    ) -> dict[str, Any] | None:
+        """Status, facts and answers, before anything is done about them; the status when there was something new."""
         trouble = self._acts.get(stored.name) or (seen.engine.message if not seen.engine.known else "") or None
         status = status_document(
             decision.state, seen, stored.generation, trouble, stored.status, self.parts.clock.now()
         )
         if status == stored.status and not decision.answers:
-            return
+            return None
         clock = self.parts.clock.monotonic()
         lately = clock - self._written_at.get(stored.name, float("-inf")) < self.parts.status_seconds
         if lately and not decision.transitions and not decision.answers and _says_the_same(status, stored.status):
-            return  # only counts changed; everything is decided anew in the next round
+            return None  # only counts changed; everything is decided anew in the next round
         self._written_at[stored.name] = clock
         made = facts(stored.name, decision.state, decision.transitions)
         self.parts.records.record(stored, status, made, decision.answers, fence)
+        return status
+
+    def _tell(self, stored: StoredResource, decision: Decision, status: dict[str, Any], fence: Fence) -> None:
+        self.parts.records.tell(stored, status, decision.answers, fence)
         self.parts.announcer.decided(stored, decision.transitions, status)
         if not decision.transitions and status["reason"] != stored.status.get("reason"):
             self.parts.announcer.noted(stored, status["reason"], status["message"])

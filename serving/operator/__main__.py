@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging as stdlib_logging
 import sys
 import threading
+import time
 from typing import Any
 
 import kopf
@@ -20,9 +21,12 @@ from tidegate import logging
 from tidegate.errors import TidegateError
 from tidegate.settings import load_settings
 
+_log = logging.get_logger(__name__)
 _WATCH_SECONDS = 300
-_RETRY_SECONDS = (1, 1, 2, 3, 5)
-"""After an outage the watches are back within seconds; kopf begins again when these are used up."""
+_RETRY_SECONDS = (1, 1, 2, 3, *(5,) * 1000)
+"""After an outage the watches are back within seconds. When these were used up while the API server answers with
+errors, as it does while it starts, kopf would end."""
+_BEGIN_AGAIN_SECONDS = 2.0
 _STOP_SECONDS = 10.0
 
 
@@ -42,12 +46,24 @@ def main() -> int:
     judge = threading.Thread(target=operator.controller.run, args=(stop,), name="controller", daemon=True)
     judge.start()
     try:
-        kopf.run(registry=handlers(operator), standalone=True, namespaces=[operator.objects.api.namespace])
+        watch(operator)
     finally:
         stop.set()
         judge.join(_STOP_SECONDS)
         web.shutdown()
     return 0
+
+
+def watch(operator: Operator) -> None:
+    """Until this process is told to end. kopf gives up on errors that pass, too: it is begun again, and judging goes
+    on meanwhile by the lists that the household makes."""
+    while True:
+        try:
+            kopf.run(registry=handlers(operator), standalone=True, namespaces=[operator.objects.api.namespace])
+            return
+        except Exception as error:
+            _log.error("the watches ended; they begin again", problem=f"{type(error).__name__}: {error}")
+            time.sleep(_BEGIN_AGAIN_SECONDS)
 
 
 def handlers(operator: Operator) -> kopf.OperatorRegistry:

@@ -9,12 +9,14 @@ from serving.rollout.operator_actions import REFUSED
 from tidegate.adapters.kube.kinds import OWN, Object
 from tidegate.clock import Clock
 from tidegate.domain.rollout_resources import RolloutActionSpec, RolloutActionStatus
-from tidegate.errors import Conflict
+from tidegate.errors import TidegateError
 from tidegate.kube_codec import from_kube, to_kube
+from tidegate.logging import get_logger
 from tidegate.store.actions import ActionName, SubmittedAction
 from tidegate.store.leases import Fence
 
 _KIND = OWN["RolloutAction"]
+_log = get_logger(__name__)
 _NAMES: dict[str, ActionName] = {
     "Approve": "approve",
     "Promote": "promote",
@@ -41,8 +43,7 @@ class KubeActions:
     def answer(self, deployment: str, answers: dict[str, str], fence: Fence) -> None:
         """Answers by the object's uid; an action that is answered or gone is left alone.
 
-        Raises:
-            Conflict: an action was written meanwhile; offer the answer again.
+        One that cannot be written is offered again by `settle`: no answer keeps another, or a rollback, waiting.
         """
         for body in self._of(deployment):
             answer = answers.get(body["metadata"]["uid"])
@@ -54,7 +55,11 @@ class KubeActions:
                 answer=answer,
                 answered_at=self._clock.now(),
             )
-            self._objects.replace(_KIND, {**body, "status": to_kube(status)}, fence, status=True)
+            try:
+                self._objects.replace(_KIND, {**body, "status": to_kube(status)}, fence, status=True)
+            except TidegateError as error:  # the others have theirs; this one gets it in the next round
+                name = body["metadata"]["name"]
+                _log.warning("an answer did not arrive; it is given again", action=name, problem=str(error))
 
     def prune(self, fence: Fence) -> None:
         """Removes all but the newest answered actions of each deployment."""
@@ -81,10 +86,7 @@ class KubeActions:
             spec = body["spec"]
             why = f"there is no ModelDeployment {name}"
             answer = f"{_NAMES[spec['action']]} asked by {spec['requestedBy']}{REFUSED}{why}."
-            try:
-                self.answer(name, {body["metadata"]["uid"]: answer}, fence)
-            except Conflict:
-                continue
+            self.answer(name, {body["metadata"]["uid"]: answer}, fence)
 
     def _of(self, deployment: str) -> list[Object]:
         return [body for body in self._objects.all(_KIND) if body["spec"]["deployment"] == deployment]

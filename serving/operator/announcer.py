@@ -21,8 +21,8 @@ from tidegate.logging import get_logger
 from tidegate.store.resources import StoredResource
 
 _log = get_logger(__name__)
-_NOTE = 1000
-"""Characters that the API server takes in an Event's note (1024 bytes)."""
+_NOTE_BYTES = 1024
+"""What the API server takes in an Event's note."""
 _WARNINGS = frozenset(
     {
         "HarmFound",
@@ -155,7 +155,7 @@ class KubeAnnouncer:
             "metadata": {"name": f"{stored.name}.{new_id().lower()}"},
             "type": kind,
             "reason": reason,
-            "note": note if len(note) <= _NOTE else f"{note[: _NOTE - 1]}…",
+            "note": shortened(note, _NOTE_BYTES),
             "action": action,
             "regarding": regarding,
             "reportingController": "tidegate.dev/operator",
@@ -166,3 +166,9 @@ class KubeAnnouncer:
             self._objects.api.create(EVENT, event)
         except TidegateError as error:
             _log.warning("event not written", reason=reason, problem=str(error))
+
+
+def shortened(text: str, most: int) -> str:
+    """At most so many bytes of UTF-8, cut between characters."""
+    raw = text.encode()
+    return text if len(raw) <= most else raw[: most - len("…".encode())].decode(errors="ignore") + "…"

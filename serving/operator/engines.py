@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from serving.engines.catalog import render
-from serving.operator.objects import EPOCH, MANAGED, Objects, epoch_of, owner
+from serving.operator.objects import EPOCH, MANAGED, Objects, epoch_of
 from serving.operator.rayservice import EngineSite, rayservice, serve_config, service, service_name
-from tidegate.adapters.kube.kinds import OWN, RAY_SERVICE, SERVICE, Object, annotations_of
+from tidegate.adapters.kube.kinds import RAY_SERVICE, SERVICE, Object, annotations_of
 from tidegate.adapters.serve_engines import ServeEngines, includes
 from tidegate.errors import Conflict, NotFound, Unavailable
 from tidegate.ids import digest_json
@@ -25,6 +25,9 @@ _MANAGER = "app.kubernetes.io/managed-by"
 
 class RayServiceEngines:
     """Declares engines; KubeRay and Ray Serve bring them about.
+
+    They have no owner reference: a ModelRuntime that is deleted with `--cascade=foreground`, as Argo CD does it, would
+    take them at once from under those who use them. The runtime's finalizer holds it until they are removed.
 
     Args:
         objects: the API server's objects.
@@ -57,7 +60,7 @@ class RayServiceEngines:
         signed = {EPOCH: str(fence.epoch), _DIGEST: digest_json(wanted["spec"])}
         body = self._objects.get(RAY_SERVICE, runtime)
         if body is None:
-            wanted["metadata"] |= {"annotations": signed, **self._owned(runtime)}
+            wanted["metadata"] |= {"annotations": signed}
             self._objects.create(RAY_SERVICE, wanted, fence)
             _log.info("engine declared", runtime=runtime, adapters=[slot.id for slot in adapters])
             return
@@ -109,16 +112,12 @@ class RayServiceEngines:
         if body is not None:
             _ours(body)
             self._objects.delete(RAY_SERVICE, runtime, fence)
-        if self._objects.api.get(SERVICE, service_name(runtime)) is not None:
+        found = self._objects.api.get(SERVICE, service_name(runtime))
+        if found is not None:
+            _ours(found)
             self._objects.api.delete(SERVICE, service_name(runtime))
 
     # --- parts -------------------------------------------------------------------------------------------------------
-
-    def _owned(self, engine: str) -> dict[str, Any]:
-        """Owner references to the engine's ModelRuntime: of the same name, or of the name before its -e<number>."""
-        named = (self._objects.get(OWN["ModelRuntime"], name) for name in (engine, engine.rpartition("-")[0]))
-        parent = next((body for body in named if body is not None), None)
-        return {"ownerReferences": owner(parent)} if parent is not None else {}
 
     def _leading(self) -> Fence:
         fence = self._fence()
@@ -134,7 +133,6 @@ class RayServiceEngines:
         wanted, name = service(runtime, cluster), service_name(runtime)
         body = self._objects.api.get(SERVICE, name)
         if body is None:
-            wanted["metadata"] |= self._owned(runtime)
             self._objects.create(SERVICE, wanted, fence)
         elif not includes(body["spec"], wanted["spec"]):
             _ours(body)

@@ -7,13 +7,14 @@ engine again. Replicas and the node pool are not part of it: they change nothing
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import ValidationError
 
-from serving.operator.objects import MANAGED, Objects, owner
+from serving.operator.objects import MANAGED, Objects, ours
 from serving.operator.rayservice import RUNTIME
-from tidegate.adapters.kube.kinds import CONTROLLER_REVISION, OWN, Object, annotations_of
+from tidegate.adapters.kube.kinds import CONTROLLER_REVISION, OWN, RAY_SERVICE, Object, annotations_of
 from tidegate.cluster_settings import ClusterSettings
 from tidegate.domain.release import FIRST, engine_of
 from tidegate.domain.resources import ModelRuntime, ModelRuntimeSpec
@@ -23,6 +24,8 @@ from tidegate.store.leases import Fence
 
 _log = get_logger(__name__)
 _DIGEST = "tidegate.dev/engine-digest"
+_KEPT = 10
+"""Revisions kept beside those in use, as a Deployment keeps its history."""
 
 
 class KubeFleet:
@@ -31,10 +34,11 @@ class KubeFleet:
     def __init__(self, objects: Objects, settings: ClusterSettings) -> None:
         self._objects = objects
         self._settings = settings
+        self._digests: dict[str, str] = {}
 
     def current(self, runtime: ModelRuntime) -> str:
         wanted = engine_digest(self._resolved(runtime))
-        found = [body for body in self._of(runtime.metadata.name) if _digest(body) == wanted]
+        found = [body for body in self._of(runtime.metadata.name) if self._digest(body) == wanted]
         return _name(found[0]) if found else FIRST
 
     def manifest(self, runtime: ModelRuntime, engine: str) -> dict[str, Any] | None:
@@ -49,7 +53,10 @@ class KubeFleet:
         return {**body["data"], "placement": placement}
 
     def engines(self, runtime: str) -> list[str]:
-        return [_name(body) for body in self._of(runtime)] or [FIRST]
+        """Those that are remembered, and those that run: somebody may have deleted a revision."""
+        known = [_name(body) for body in self._of(runtime)]
+        running = [name for name in self._running(runtime) if name not in known]
+        return [*known, *running] or [FIRST]
 
     def declare(self, runtime: ModelRuntime, fence: Fence) -> None:
         """Raises:
@@ -58,17 +65,17 @@ class KubeFleet:
         name = runtime.metadata.name
         known = self._of(name)
         spec = self._resolved(runtime)
-        if any(_digest(body) == engine_digest(spec) for body in known):
+        wanted = engine_digest(spec)
+        if any(self._digest(body) == wanted for body in known):
+            self._forget_old(name, known, fence)
             return
         revision = max((int(body["revision"]) for body in known), default=self._released_on(name) - 1) + 1
-        parent = self._objects.get(OWN["ModelRuntime"], name)
+        # No owner reference: a cascading deletion would take engines and their history from under those who use them.
         metadata: Object = {
             "name": f"{name}-{revision}",
             "labels": {**MANAGED, RUNTIME: name},
-            "annotations": {_DIGEST: engine_digest(spec)},
+            "annotations": {_DIGEST: wanted},
         }
-        if parent is not None:
-            metadata["ownerReferences"] = owner(parent)
         body = {"metadata": metadata, "revision": revision, "data": _dumped(spec)}
         self._objects.create(CONTROLLER_REVISION, body, fence)
         _log.info("engine declared", runtime=name, revision=revision)
@@ -83,6 +90,43 @@ class KubeFleet:
             if body["spec"]["runtimeRef"]["name"] == runtime:
                 names.append(engine_of(str((body.get("status") or {}).get("stable") or "")))
         return max(map(_revision, names))
+
+    def forget(self, runtime: str, fence: Fence) -> None:
+        for body in self._of(runtime):
+            self._objects.delete(CONTROLLER_REVISION, body["metadata"]["name"], fence)
+
+    def _running(self, runtime: str) -> list[str]:
+        """Engines of the runtime that a RayService is declared for, by their names within it."""
+        names = (body["metadata"]["name"] for body in self._objects.all(RAY_SERVICE) if ours(RAY_SERVICE, body))
+        return [name.removeprefix(runtime).removeprefix("-") for name in names if _is_engine_of(name, runtime)]
+
+    def _forget_old(self, runtime: str, known: list[Object], fence: Fence) -> None:
+        """Removes revisions that nobody is, or may go back, on: CI that names an image per commit makes one each."""
+        if len(known) <= _KEPT:
+            return
+        used = {*self._running(runtime), *map(engine_of, self._releases(runtime))}
+        for body in known[:-_KEPT]:
+            if _name(body) not in used:
+                self._objects.delete(CONTROLLER_REVISION, body["metadata"]["name"], fence)
+
+    def _releases(self, runtime: str) -> Iterator[str]:
+        """What deployments on the runtime serve, judge, or have served before, and what users are routed to."""
+        for body in self._objects.all(OWN["ModelDeployment"]):
+            if body["spec"]["runtimeRef"]["name"] != runtime:
+                continue
+            status = body.get("status") or {}
+            state = status.get("state") or {}
+            named = (status.get("stable"), status.get("candidate"), state.get("previous"))
+            yield from (str(release) for release in named if release)
+            routing = self._objects.get(OWN["ModelRouting"], body["metadata"]["name"])
+            yield from (str(arm["version"]) for arm in ((routing or {}).get("spec") or {}).get("arms", ()))
+
+    def _digest(self, body: Object) -> str:
+        """Computed once: a revision never changes."""
+        uid = body["metadata"]["uid"]
+        if uid not in self._digests:
+            self._digests[uid] = _digest(body)
+        return self._digests[uid]
 
     def _resolved(self, runtime: ModelRuntime) -> ModelRuntimeSpec:
         """The spec with image and Ray named: another default of the platform is another engine, too."""
@@ -120,6 +164,10 @@ def _digest(body: Object) -> str:
 
 def _name(body: Object) -> str:
     return FIRST if int(body["revision"]) == 1 else f"e{int(body['revision'])}"
+
+
+def _is_engine_of(name: str, runtime: str) -> bool:
+    return name == runtime or re.fullmatch(rf"{re.escape(runtime)}-e[1-9][0-9]*", name) is not None
 
 
 def _revision(name: str) -> int:

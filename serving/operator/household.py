@@ -52,17 +52,16 @@ class KubeHousehold:
             TidegateError: the API server does not answer; the lease is of no use then.
         """
         self._list()
-        highest = self._objects.highest_epoch()
-        if highest > fence.epoch:
-            self._election.lift(fence.name, highest)
-            raise Conflict(
-                f"lease {fence.name!r} is at epoch {fence.epoch}, and epoch {highest} has led here",
-                next_step="It is taken again with a higher one.",
-            )
+        self._check_epochs(fence)
         self._objects.sign(fence)
 
     def keep(self, fence: Fence) -> None:
-        """Trouble here never keeps rollouts from being judged."""
+        """Trouble here never keeps rollouts from being judged.
+
+        Raises:
+            Conflict: something carries a higher epoch than this lease's: a person or a backup wrote it.
+        """
+        self._check_epochs(fence)
         self._records.flush()
         self._metrics.waiting.set(self._records.waiting)
         self._metrics.show(self._objects.all(_DEPLOYMENT), self._objects.all(OWN["ModelRouting"]))
@@ -89,6 +88,15 @@ class KubeHousehold:
                 _log.warning("routing without a deployment is taken out of force", deployment=name)
                 self._routing.remove(name, fence=fence)
                 self._records.removed(name, fence)
+
+    def _check_epochs(self, fence: Fence) -> None:
+        highest = self._objects.highest_epoch()
+        if highest > fence.epoch:
+            self._election.lift(fence.name, highest)
+            raise Conflict(
+                f"lease {fence.name!r} is at epoch {fence.epoch}, and epoch {highest} has led here",
+                next_step="It is taken again with a higher one.",
+            )
 
     def _list(self) -> None:
         self._objects.refresh()

@@ -18,6 +18,8 @@ WATCHED: tuple[ApiKind, ...] = (*OWN.values(), RAY_SERVICE, CONTROLLER_REVISION)
 EPOCH = "tidegate.dev/leader-epoch"
 _SIGNED_IN_STATUS = frozenset({"ModelRuntime", "ModelDeployment"})
 _OWNED: tuple[ApiKind, ...] = (*(OWN[name] for name in sorted(_SIGNED_IN_STATUS)), OWN["ModelRouting"], RAY_SERVICE)
+_HIGHEST_EPOCH = 2**31 - 2
+"""A Lease counts its holders in an int32. A higher number was put there by hand, and no lease could ever exceed it."""
 MANAGED = {"app.kubernetes.io/managed-by": "tidegate"}
 
 
@@ -83,7 +85,7 @@ class Objects:
 
     def highest_epoch(self) -> int:
         """The highest lease epoch that any owned object carries."""
-        return max((epoch_of(body) for kind in _OWNED for body in self.all(kind)), default=0)
+        return max((epoch_of(body) for kind in _OWNED for body in self.all(kind) if ours(kind, body)), default=0)
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
@@ -126,8 +128,7 @@ class Objects:
         """
         for kind in _OWNED:
             for body in self.all(kind):
-                foreign = kind is RAY_SERVICE and not MANAGED.items() <= (body["metadata"].get("labels") or {}).items()
-                if foreign or epoch_of(body) >= fence.epoch:
+                if not ours(kind, body) or epoch_of(body) >= fence.epoch:
                     continue
                 if kind.kind in _SIGNED_IN_STATUS:
                     status = {**(body.get("status") or {}), "leaderEpoch": fence.epoch}
@@ -158,9 +159,15 @@ class Objects:
 
 def epoch_of(body: Object) -> int:
     """The lease epoch under which an owned object was written or signed last; 0 for none."""
-    note = annotations_of(body).get(EPOCH, 0)
-    inside = [(body.get(part) or {}).get("leaderEpoch", 0) for part in ("spec", "status")]
-    return max(int(note), *map(int, inside))
+    inside = [(body.get(part) or {}).get("leaderEpoch") for part in ("spec", "status")]
+    found = [str(said) for said in (annotations_of(body).get(EPOCH), *inside)]
+    epochs = [int(text) for text in found if text.isdecimal() and text.isascii()]
+    return max((epoch for epoch in epochs if epoch <= _HIGHEST_EPOCH), default=0)
+
+
+def ours(kind: ApiKind, body: Object) -> bool:
+    """RayServices are other teams', too."""
+    return kind is not RAY_SERVICE or MANAGED.items() <= (body["metadata"].get("labels") or {}).items()
 
 
 def owner(body: Object) -> list[Object]:

@@ -22,7 +22,7 @@ from serving.operator.routing import KubeRouting
 from serving.rollout.state import RolloutState
 from tidegate.domain.resources import ModelDeployment
 from tidegate.domain.routing import RoutingTable
-from tidegate.errors import Conflict, TidegateError, Unavailable
+from tidegate.errors import TidegateError
 from tidegate.ledger import Draft, Ledger
 from tidegate.logging import get_logger
 from tidegate.store.leases import Fence
@@ -76,12 +76,15 @@ class KubeRecords:
             self._caught_up.pop(stored.name, None)  # it may have been written all the same: tell the history again
             raise
         self._offer(stored.name, facts)
+        self._rollouts.changed(stored.name)
+
+    def tell(self, stored: StoredResource, status: dict[str, Any], answers: Mapping[str, str], fence: Fence) -> None:
+        """The ledger, the people who asked, and the ModelRollout. What does not arrive is told again by `settle`."""
         self._flush(stored.name)
         if answers:
             self._answer(stored.name, answers, fence)
         if isinstance(stored.resource, ModelDeployment) and "state" in status:
-            state = RolloutState.model_validate(status["state"])
-            self._rollouts.show(stored, state, status, fence)
+            self._rollouts.show(stored, RolloutState.model_validate(status["state"]), status, fence)
 
     def settle(self, stored: StoredResource, state: RolloutState, in_force: RoutingTable | None, fence: Fence) -> None:
         """What an operator before this one may have left half done, once; what the ledger did not take, always."""
@@ -122,10 +125,7 @@ class KubeRecords:
         return any(action.id in state.done_actions for action in self._actions.pending(name))
 
     def _answer(self, name: str, answers: Mapping[str, str], fence: Fence) -> None:
-        try:
-            self._actions.answer(name, dict(answers), fence)
-        except (Conflict, Unavailable) as error:
-            _log.info("an answer did not arrive; it is given again", deployment=name, problem=str(error))
+        self._actions.answer(name, dict(answers), fence)
 
     def _flush(self, name: str) -> None:
         waiting = self._waiting.get(name)

@@ -30,6 +30,10 @@ class KubeRollouts:
         self._objects = objects
         self._behind: set[str] = set()
 
+    def changed(self, deployment: str) -> None:
+        """The newest attempt is not what is shown any more."""
+        self._behind.add(deployment)
+
     def behind(self, deployment: str) -> bool:
         """Whether the newest attempt could not be shown as it is."""
         return deployment in self._behind

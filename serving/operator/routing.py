@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import threading
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
+
+from pydantic import ValidationError
 
 from serving.operator.objects import MANAGED, Objects
 from tidegate.adapters.kube.gateways import EPOCHS, GATEWAY_SELECTOR
@@ -13,22 +16,31 @@ from tidegate.adapters.kube.kinds import LEASE, OWN, Object, annotations_of
 from tidegate.clock import Clock
 from tidegate.domain.routing import RoutingTable
 from tidegate.domain.routing_resource import ModelRoutingSpec, removed_spec, routing_spec, routing_table
-from tidegate.errors import Conflict
+from tidegate.errors import Conflict, InvalidInput, TidegateError
 from tidegate.kube_codec import from_kube, to_kube
 from tidegate.ledger import fact_id
+from tidegate.logging import get_logger
 from tidegate.store.leases import Fence
 
 _KIND = OWN["ModelRouting"]
+_log = get_logger(__name__)
 REASON, DECISION = "tidegate.dev/reason", "tidegate.dev/decision"
 _GONE_SECONDS = 3600.0
+_BEHIND = -1
+_MOST_SKEW_SECONDS = 120.0
+"""Counts are kept by the gateways' clocks. What one counts that is further off might never be read, so that its errors
+were overlooked: it is one that lags."""
 _ACKS_KEPT_SECONDS = 0.4
 """Several deployments of one round ask for the same Leases."""
 
 
 @dataclass(slots=True)
 class _Heard:
+    """When a gateway's Lease was last seen to change, and by how much its clock differs from ours (s)."""
+
     version: str
     at: float
+    skew: float
 
 
 class KubeRouting:
@@ -42,12 +54,16 @@ class KubeRouting:
         self._leases: tuple[float, list[Object]] | None = None
 
     def get(self, deployment: str) -> RoutingTable | None:
-        spec = self.spec(deployment)
-        return routing_table(spec) if spec is not None else None
+        try:
+            spec = self.spec(deployment)
+            return routing_table(spec) if spec is not None else None
+        except ValueError as error:  # edited by hand: gateways go on by their last good table
+            _log.error("routing is not understood; it is published anew", name=deployment, problem=_first(error))
+            return None
 
     def last_epoch(self, deployment: str) -> int:
-        spec = self.spec(deployment)
-        return spec.epoch if spec is not None else 0
+        body = self._objects.get(_KIND, deployment)
+        return int(body["spec"]["epoch"]) if body is not None else 0
 
     def spec(self, deployment: str) -> ModelRoutingSpec | None:
         """Also of a routing that was removed."""
@@ -75,7 +91,14 @@ class KubeRouting:
                 next_step="Read the table in force and decide anew.",
             )
         notes = {name: text for name, text in ((REASON, reason), (DECISION, decision)) if text is not None}
-        self._write(table.deployment, routing_spec(table, _epoch(fence)), notes, fence)
+        try:
+            spec = routing_spec(table, _epoch(fence))
+        except ValueError as error:
+            raise InvalidInput(
+                f"routing of {table.deployment!r} cannot be written: {_first(error)}",
+                next_step="A ModelRouting has bounds (docs/resources.md): abort, and register the version within them.",
+            ) from None
+        self._write(table.deployment, spec, notes, fence)
 
     def remove(self, deployment: str, *, fence: Fence | None = None) -> None:
         """Takes a deleted deployment out of service. What remains keeps the epoch, which a later table must exceed."""
@@ -98,14 +121,19 @@ class KubeRouting:
         now, found = self._clock.monotonic(), {}
         with self._lock:
             if self._leases is None or now - self._leases[0] > _ACKS_KEPT_SECONDS:
-                listed, _ = self._objects.api.list(LEASE, labels=GATEWAY_SELECTOR)
+                try:
+                    listed, _ = self._objects.api.list(LEASE, labels=GATEWAY_SELECTOR)
+                except TidegateError as error:
+                    _log.warning("gateways cannot be asked; nothing advances", problem=str(error))
+                    return {}
                 self._leases = (now, listed)
                 self._hear(listed, now)
             for lease in self._leases[1]:
                 name = lease["metadata"]["name"]
                 epochs = _epochs(lease)
-                if deployment in epochs and now - self._heard[name].at <= fresh_seconds:
-                    found[name] = int(epochs[deployment])
+                heard = self._heard[name]
+                if deployment in epochs and now - heard.at <= fresh_seconds:
+                    found[name] = _whole(epochs[deployment]) if heard.skew <= _MOST_SKEW_SECONDS else _BEHIND
         return found
 
     def prune(self, fence: Fence) -> None:
@@ -121,7 +149,22 @@ class KubeRouting:
         for lease in leases:
             name, version = lease["metadata"]["name"], lease["metadata"]["resourceVersion"]
             known = before.get(name)
-            self._heard[name] = known if known is not None and known.version == version else _Heard(version, now)
+            if known is None or known.version != version:
+                known = _Heard(version, now, self._skew(lease))
+            self._heard[name] = known
+
+    def _skew(self, lease: Object) -> float:
+        try:
+            said = datetime.fromisoformat(str((lease.get("spec") or {}).get("renewTime")))
+            skew = abs((said - self._clock.now()).total_seconds())
+        except (ValueError, TypeError):
+            return 0.0
+        if skew > _MOST_SKEW_SECONDS:
+            name = lease["metadata"]["name"]
+            _log.error(
+                "a gateway's clock is wrong: nothing advances until it is set", gateway=name, seconds=round(skew)
+            )
+        return skew
 
     def _write(self, name: str, spec: ModelRoutingSpec, notes: dict[str, str], fence: Fence | None) -> None:
         body = self._objects.get(_KIND, name)
@@ -141,6 +184,19 @@ def _epochs(lease: Object) -> dict[str, Any]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _first(error: ValueError) -> str:
+    """One line of what may be a page of pydantic's."""
+    if isinstance(error, ValidationError):
+        item = error.errors(include_url=False, include_input=False)[0]
+        return f"{'.'.join(map(str, item['loc']))}: {item['msg']}"
+    return str(error)
+
+
+def _whole(said: Any) -> int:
+    """An epoch that nobody understands is none: the gateway is one that lags, and is named."""
+    return said if isinstance(said, int) and not isinstance(said, bool) else _BEHIND
 
 
 def _epoch(fence: Fence | None) -> int:

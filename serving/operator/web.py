@@ -15,6 +15,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from serving.operator.assembly import Operator
 from serving.operator.hints import MAX_BYTES, verified
 
+_READ_SECONDS = 10.0
+
 
 def serve(operator: Operator, host: str, port: int, webhook_secret: Path | None = None) -> ThreadingHTTPServer:
     """Serves in the background. The caller calls `shutdown`.
@@ -24,6 +26,8 @@ def serve(operator: Operator, host: str, port: int, webhook_secret: Path | None 
     """
 
     class Handler(BaseHTTPRequestHandler):
+        timeout = _READ_SECONDS  # a body that never comes holds no thread for good
+
         def do_GET(self) -> None:
             if self.path == "/metrics":
                 operator.metrics.leading.set(float(operator.controller.leads))
@@ -39,7 +43,8 @@ def serve(operator: Operator, host: str, port: int, webhook_secret: Path | None 
                 self._answer(404, "text/plain", b"/metrics, /healthz, /readyz\n")
 
         def do_POST(self) -> None:
-            length = int(self.headers.get("content-length") or 0)
+            said = self.headers.get("content-length") or "0"
+            length = int(said) if said.isascii() and said.isdecimal() else 0
             if self.path != "/hooks/mlflow":
                 self._answer(404, "text/plain", b"/hooks/mlflow\n")
             elif not 0 < length <= MAX_BYTES:

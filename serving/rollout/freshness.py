@@ -44,7 +44,7 @@ def _flows(metric: RolloutMetric, weight: float, evidence: Evidence, now: dateti
     if metric.comparison == "Paired" or weight == 0:
         return True
     serving: set[Role] = {"candidate", "stable"} if weight < 100 else {"candidate"}
-    return serving <= emitting(metric.name, [w for w in evidence.windows if now - w.block_start <= STALE])
+    return serving <= emitting(metric.name, [w for w in evidence.windows if abs(now - w.block_start) <= STALE])
 
 
 def emitting(metric: str, windows: Sequence[ArmWindow]) -> set[Role]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from serving.rollout.draft import Draft
 from serving.rollout.observation import Observation
 from serving.rollout.preflight import preflight
-from serving.rollout.state import ACTIVE, MOVING, Attempt, OperatorAction
+from serving.rollout.state import ACTIVE, HISTORY_KEPT, MOVING, Attempt, OperatorAction
 
 REFUSED = " was refused: "
 """Stands in the answer to an action that changed nothing."""
 REQUESTED_BY = "tidegate.dev/requested-by"
 """Annotation of a ModelDeployment: who asked for what it says. On a cluster it cannot name anybody else."""
-_AT_ONCE = 20
+_AT_ONCE, _ABORTS_AT_ONCE = 20, 5
 """Actions answered in one decision; the others follow. The history that a state keeps has room for all these answers:
-after a crash they are given again from it."""
+after a crash they are given again from it. Aborts are always heard."""
 NOT_TO_BE_PROMOTED = {"AttestationInvalid", "GateNotPassed", "RankTooHigh", "BaseDiffers"}
 """Preflight problems that a promotion by hand does not override: the version is not trusted, or cannot work."""
 
@@ -23,7 +23,11 @@ def answer(draft: Draft, seen: Observation) -> bool:
     new = [action for action in seen.operator if action.id not in draft.state.done_actions]
     new.sort(key=lambda action: (action.action != "abort", action.time, action.id))
     last_abort = max(((a.time, a.id) for a in new if a.action == "abort" and _is_meant(draft, a)), default=None)
-    for action in new[:_AT_ONCE]:
+    pending = {action.id for action in seen.operator}
+    owed = [done for done in draft.state.done_actions if done in pending]  # decided; their answers did not arrive yet
+    room = max(0, HISTORY_KEPT - len(owed))
+    taken = new if room else [action for action in new if action.action == "abort"]
+    for action in taken[: min(_AT_ONCE, max(room, _ABORTS_AT_ONCE))]:
         if not _is_meant(draft, action):
             _refuse(draft, action, f"it is meant for rollout {action.rollout}, and the last one is {_current(draft)}")
         elif action.action != "abort" and last_abort is not None and (action.time, action.id) < last_abort:
@@ -31,6 +35,8 @@ def answer(draft: Draft, seen: Observation) -> bool:
         else:
             _ACTIONS[action.action](draft, seen, action)
         draft.answered(action.id)
+    # What is still asked must not be forgotten: it would be done twice.
+    draft.change(done_actions=tuple(dict.fromkeys([*owed, *draft.state.done_actions])))
     return bool(draft.transitions)
 
 

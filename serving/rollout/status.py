@@ -80,6 +80,9 @@ def read_state(
     A candidate that is found in the routing then is taken out of it: nothing is known of its evidence.
     """
     stored = RolloutState.model_validate(status["state"]) if status.get("state") is not None else None
+    if stored is not None and routing is None and stored.stable is not None and stored.epoch <= last_epoch:
+        # Somebody removed the routing past the operator, or wrote one that is not understood: it is published anew.
+        return stored.model_copy(update={"epoch": last_epoch + 1})
     if stored is not None and (routing is None or routing.epoch <= stored.epoch):
         return stored
     if routing is None:

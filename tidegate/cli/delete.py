@@ -10,6 +10,7 @@ import typer
 from tidegate.cli import substrates
 from tidegate.cli.options import ContextOption, NamespaceOption
 from tidegate.cli.output import console
+from tidegate.errors import InvalidInput
 
 
 class Kind(StrEnum):
@@ -30,5 +31,7 @@ def command(
     The controller removes its routing and unloads its adapters; requests for it are answered 404 then. Versions and the
     record of what served stay.
     """
+    if not name.strip():
+        raise InvalidInput(f"no name is given of the {kind.value}", next_step="Name it; is a variable unset?")
     substrates.resources(namespace, context).delete(kind.value, name)
     console().print(f"{kind.value} {name} is being taken out of service", markup=False)

@@ -6,6 +6,7 @@ import json
 import threading
 from pathlib import Path
 
+import certifi
 import pytest
 import yaml
 
@@ -28,7 +29,7 @@ from tidegate.adapters.kube.person import PersonApi
 from tidegate.cli import asking
 from tidegate.cli.substrates import cluster
 from tidegate.cli.substrates.cluster import ClusterRollouts
-from tidegate.errors import Denied, Unavailable
+from tidegate.errors import Denied, InvalidInput, NotFound, Unavailable
 
 pytestmark = pytest.mark.integration
 
@@ -179,3 +180,57 @@ def test_an_api_server_that_does_not_answer_is_named(
     with pytest.raises(Unavailable, match=r"https://127\.0\.0\.1:1 does not answer") as caught:
         run("rollout", "abort", NAME, "-n", team)
     assert "--context" in caught.value.next_step
+
+
+# --- names that are none ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["", " ", ".", "..", "../modelruntimes", "one/status", "one?dryRun=All", "one#", "Ü"])
+def test_a_name_that_is_none_deletes_and_asks_nothing(kube: KubeApi, applied: KubeWorld, team: str, name: str) -> None:
+    """`tidegate delete "$NAME"` with an unset variable must not mean all of them."""
+    with pytest.raises(InvalidInput):
+        run("delete", name, "-n", team)
+    with pytest.raises(InvalidInput):
+        run("delete", name, "--kind", "ModelRuntime", "-n", team)
+    for command in ("abort", "explain"):
+        with pytest.raises((InvalidInput, NotFound)):
+            run("rollout", command, name or " ", "-n", team)
+    assert "deletionTimestamp" not in stored(kube, team)["metadata"]
+    assert actions(kube, team) == []
+
+
+@pytest.mark.parametrize("namespace", ["a/b", "A_B", "../..", "x/modeldeployments/victim?"])
+def test_a_namespace_that_is_none_is_refused(applied: KubeWorld, namespace: str) -> None:
+    with pytest.raises(InvalidInput, match="is no namespace's name"):
+        run("rollout", "list", "-n", namespace)
+
+
+def test_a_token_with_a_line_break_is_sent_without_it_and_one_that_cannot_be_sent_is_not_shown(
+    kube: KubeApi, applied: KubeWorld, team: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    be_account(kube, team, {"modeldeployments": "get,list"}, monkeypatch)
+    path = kube.folder / f"{team}.limited"
+    config = yaml.safe_load(path.read_text())
+    user = config["users"][0]["user"]
+    good = user["token"].strip()
+    user["token"] = f"{good}\n"
+    path.write_text(yaml.safe_dump(config))
+    assert NAME in run("rollout", "list", "-n", team)[0]
+    user["token"] = f"{good[:20]}\nsecret-part"
+    path.write_text(yaml.safe_dump(config))
+    with pytest.raises(InvalidInput, match="token cannot be sent") as caught:
+        run("rollout", "list", "-n", team)
+    assert "secret-part" not in str(caught.value)
+
+
+def test_a_certificate_authority_that_is_another_is_named(
+    kube: KubeApi, applied: KubeWorld, team: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    config = yaml.safe_load(kube.kubeconfig("alice", team).read_text())
+    config["clusters"][0]["cluster"].pop("certificate-authority-data", None)
+    config["clusters"][0]["cluster"]["certificate-authority"] = certifi.where()
+    path = tmp_path / "config"
+    path.write_text(yaml.safe_dump(config))
+    monkeypatch.setenv("KUBECONFIG", str(path))
+    with pytest.raises(Unavailable, match=r"(?i)certificate"):
+        run("rollout", "list", "-n", team)

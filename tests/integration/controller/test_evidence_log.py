@@ -32,7 +32,7 @@ class Log:
 
     def judged(self, seconds: float = SETTLE_SECONDS) -> list[tuple[int, int]]:
         """(requests, errors) of the candidate in every closed block, so long after the first block's start."""
-        found = blocks(self._log.read().windows, self.block + timedelta(seconds=seconds))
+        found = blocks(self._log.read(self.clock.now()).windows, self.block + timedelta(seconds=seconds))
         return [(each.candidate.requests, each.candidate.errors) for each in found]
 
 

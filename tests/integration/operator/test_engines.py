@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from serving.operator.engines import RayServiceEngines
+from serving.operator.fleet import KubeFleet
 from serving.operator.objects import EPOCH, Objects
 from serving.operator.rayservice import serve_config, service_name
 from tests.integration.operator.test_rayservice import CPU, SITE, SLOT, spec
@@ -62,6 +63,25 @@ def test_declaring_twice_writes_once_and_adapters_change_only_the_configuration(
     assert second["spec"]["rayClusterConfig"] == first["spec"]["rayClusterConfig"]
     config = serve_config(second)["applications"][0]["deployments"][0]["user_config"]
     assert [adapter["id"] for adapter in config["adapters"]] == [SLOT.id]
+
+
+def test_an_engine_whose_revision_somebody_deleted_is_still_known(
+    engines: RayServiceEngines, client: Client, watched: Objects
+) -> None:
+    """Else nobody would ever remove its RayService, and its GPUs."""
+    fleet = KubeFleet(watched, SITE.settings)
+    for name in ("smollm2", "smollm2-e3", "smollm2-extra", "other"):
+        engines.ensure(name, CPU, [])
+    assert fleet.engines("smollm2") == ["", "e3"]
+    assert fleet.engines("nothing") == [""]
+
+
+def test_a_service_of_somebody_else_is_not_removed_with_an_engine(engines: RayServiceEngines, client: Client) -> None:
+    ports = [{"port": 80}]
+    client.create(SERVICE, {"metadata": {"name": service_name("theirs")}, "spec": {"ports": ports}})
+    with pytest.raises(Conflict, match="not tidegate's"):
+        engines.remove("theirs")
+    assert client.get(SERVICE, service_name("theirs")) is not None
 
 
 def test_a_token_that_was_rotated_is_read_again(watched: Objects, lead: Lead, tmp_path: Path) -> None:
@@ -140,9 +160,11 @@ def test_removing_takes_the_service_along_and_twice_is_no_error(engines: RayServ
     assert client.get(SERVICE, service_name("smollm2")) is None
 
 
-def test_an_engine_goes_with_its_runtime(engines: RayServiceEngines, client: Client, watched: Objects) -> None:
-    runtime = watched.create(
+def test_no_cascade_takes_an_engine_from_under_those_who_use_it(
+    engines: RayServiceEngines, client: Client, watched: Objects
+) -> None:
+    watched.create(
         OWN["ModelRuntime"], {"metadata": {"name": "smollm2"}, "spec": {"baseModel": {"uri": "s3://models/a"}}}, None
     )
     engines.ensure("smollm2", CPU, [])
-    assert declared(client)["metadata"]["ownerReferences"][0]["uid"] == runtime["metadata"]["uid"]
+    assert "ownerReferences" not in declared(client)["metadata"]

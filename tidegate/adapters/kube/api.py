@@ -78,7 +78,7 @@ class KubeApi:
 
     def get(self, kind: ApiKind, name: str) -> Object | None:
         """The object, or None when there is none."""
-        return self._call("GET", kind.path(self.namespace, name), missing_is_none=True)
+        return self._call("GET", kind.object_path(self.namespace, name), missing_is_none=True)
 
     def list(self, kind: ApiKind, *, labels: str = "") -> tuple[list[Object], str]:
         """All objects of a kind, and the resourceVersion from which a watch goes on."""
@@ -99,17 +99,17 @@ class KubeApi:
         Raises:
             Conflict: somebody else wrote, or the object is gone.
         """
-        path = kind.path(self.namespace, body["metadata"]["name"], "status" if status else "")
+        path = kind.object_path(self.namespace, body["metadata"]["name"], "status" if status else "")
         return self._must("PUT", path, body={**_head(kind), **body})
 
     def patch(self, kind: ApiKind, name: str, change: Object) -> Object:
         """Merges a change (RFC 7386); with `metadata.resourceVersion` in it only onto that version."""
-        return self._must("PATCH", kind.path(self.namespace, name), body=change, content_type=_MERGE_PATCH)
+        return self._must("PATCH", kind.object_path(self.namespace, name), body=change, content_type=_MERGE_PATCH)
 
     def delete(self, kind: ApiKind, name: str, *, resource_version: str | None = None) -> None:
         """An object that is not there is no error."""
         body = {"preconditions": {"resourceVersion": resource_version}} if resource_version is not None else None
-        self._call("DELETE", kind.path(self.namespace, name), body=body, missing_is_none=True)
+        self._call("DELETE", kind.object_path(self.namespace, name), body=body, missing_is_none=True)
 
     def watch(self, kind: ApiKind, since: str, *, seconds: int = 60) -> Iterator[tuple[str, Object]]:
         """(ADDED | MODIFIED | DELETED | BOOKMARK, object) from a resourceVersion on, for at most so long.
@@ -207,7 +207,17 @@ class KubeApi:
                 raise _NotThereError from None
             if error.status == _BUSY:
                 raise _BusyError(path, _message(error.body)) from None
+            if not error.status:  # not even a TLS connection
+                raise Unavailable(
+                    f"the Kubernetes API server at {self._api.configuration.host} cannot be talked to: {error.reason}",
+                    next_step="Check the kubeconfig's server, certificate authority and client certificate.",
+                ) from None
             raise _error(error.status, _message(error.body), path) from None
+        except ValueError:  # its text holds the token
+            raise InvalidInput(
+                "the kubeconfig's token cannot be sent: it has characters that no header may have",
+                next_step="Write it without line breaks and other control characters, or log in again.",
+            ) from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
             where = self._api.configuration.host
             raise Unavailable(
@@ -217,6 +227,15 @@ class KubeApi:
 
 
 def _client(made: client.Configuration) -> client.ApiClient:
+    renew = made.refresh_api_key_hook
+
+    def read_token(configuration: client.Configuration) -> None:
+        if renew is not None:
+            renew(configuration)
+        # A file ends with a line break, which no header may have.
+        configuration.api_key = {name: str(value).strip() for name, value in configuration.api_key.items()}
+
+    made.refresh_api_key_hook = read_token
     made.retries = False
     made.connection_pool_maxsize = _POOL
     return client.ApiClient(made)

@@ -79,7 +79,7 @@ class PersonApi(KubeApi):
         """
         query = {"fieldManager": MANAGER, "fieldValidation": "Strict"} | ({"dryRun": "All"} if dry_run else {})
         head = {"apiVersion": kind.version, "kind": kind.kind}
-        path = kind.path(self.namespace, body["metadata"]["name"])
+        path = kind.object_path(self.namespace, body["metadata"]["name"])
         return self._must("PATCH", path, query=query, body={**head, **body}, content_type=_APPLY_PATCH)
 
 

@@ -41,7 +41,7 @@ def told(api: PersonApi) -> Iterator[None]:
         if _FORBIDDEN in error.problem:
             step = "Apply one of another name beside it, or delete this one first."
             raise Conflict(error.problem, next_step=step) from None
-        raise InvalidInput(error.problem, next_step="Correct it and try again.") from None
+        raise InvalidInput(error.problem, next_step=error.next_step or "Correct it and try again.") from None
     except Unavailable as error:
         step = "Traffic stays where it is. Is this the right cluster (--context), and does 'kubectl version' reach it?"
         raise Unavailable(error.problem, next_step=step) from None
