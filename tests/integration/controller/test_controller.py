@@ -234,12 +234,17 @@ def test_a_serving_version_that_was_deleted_from_the_registry_serves_on_and_the_
 def test_a_runtime_that_does_not_exist_is_a_condition(make: Make, tmp_path: Path) -> None:
     world = make(tmp_path, None)
     world.set_up()
-    world.delete("ModelRuntime", "local")
+    manifest = deployment().model_dump(mode="json", by_alias=True, exclude_none=True)
+    manifest["metadata"]["name"], manifest["spec"]["runtimeRef"]["name"] = "elsewhere", "nowhere"
+    world.apply(ModelDeployment.model_validate(manifest))
     for _ in range(3):
         world.tick()
-    degraded = next(c for c in world.status["conditions"] if c["type"] == "Degraded")
+    world.look()
+    stored = world.parts.resources.get("ModelDeployment", "elsewhere")
+    assert stored is not None
+    degraded = next(c for c in stored.status["conditions"] if c["type"] == "Degraded")
     assert degraded["status"] == "True"
-    assert "ModelRuntime local does not exist" in degraded["message"]
+    assert "ModelRuntime nowhere does not exist" in degraded["message"]
 
 
 def test_a_deployment_that_was_deleted_serves_again_when_it_is_applied_again(world: World) -> None:
