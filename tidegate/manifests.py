@@ -23,6 +23,9 @@ def parse_manifests(text: str, source: str) -> list[AnyResource]:
         documents = list(yaml.safe_load_all(text))
     except yaml.YAMLError as error:
         raise InvalidInput(f"{source} is not YAML: {error}", next_step="Correct the file.") from None
+    except (ValueError, RecursionError) as error:  # a date of month 13, a number of 5000 digits, 3000 brackets
+        problem = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise InvalidInput(f"{source} cannot be read as YAML: {problem}", next_step="Correct the file.") from None
     return [
         parse_manifest(document, f"{source}, document {number}")
         for number, document in enumerate(documents, start=1)

@@ -26,6 +26,8 @@ from tidegate.store.leases import Fence
 from tidegate.store.resources import StoredResource
 
 _log = get_logger(__name__)
+_LONGEST_TROUBLE = 2000
+"""Characters of an error that stand in a status: an object must fit into etcd, whatever a part answers."""
 Slots = dict[str, tuple[AdapterSlot, ...]]
 """The adapters of one deployment by engine, the most important first."""
 
@@ -244,7 +246,8 @@ def _says_the_same(status: Mapping[str, Any], before: Mapping[str, Any]) -> bool
 
 def explain_trouble(error: Exception) -> str:
     """An error as a condition's message."""
-    return str(error) if isinstance(error, TidegateError) else f"{type(error).__name__}: {error}"
+    text = str(error) if isinstance(error, TidegateError) else f"{type(error).__name__}: {error}"
+    return text[:_LONGEST_TROUBLE]
 
 
 def is_contention(error: Exception) -> bool:

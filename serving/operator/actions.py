@@ -12,7 +12,7 @@ from tidegate.domain.rollout_resources import RolloutActionSpec, RolloutActionSt
 from tidegate.errors import TidegateError
 from tidegate.kube_codec import from_kube, to_kube
 from tidegate.logging import get_logger
-from tidegate.store.actions import ActionName, SubmittedAction
+from tidegate.store.actions import ActionName, SubmittedAction, printable
 from tidegate.store.leases import Fence
 
 _KIND = OWN["RolloutAction"]
@@ -109,7 +109,7 @@ def _submitted(body: Object) -> SubmittedAction:
         deployment=spec.deployment,
         action=_NAMES[spec.action],
         by=spec.requested_by,
-        reason=spec.reason,
+        reason=printable(spec.reason),
         time=datetime.fromisoformat(body["metadata"]["creationTimestamp"]),
         rollout=spec.rollout,
     )

@@ -63,6 +63,8 @@ class KubeResources:
         if body is None or "deletionTimestamp" not in body["metadata"]:
             return
         finalizers = [item for item in body["metadata"].get("finalizers", ()) if item != FINALIZER]
+        if len(finalizers) == len(body["metadata"].get("finalizers", ())):
+            return  # somebody else's finalizer holds it
         self._objects.replace(OWN[kind], {**body, "metadata": {**body["metadata"], "finalizers": finalizers}}, fence)
         self._objects.seen(kind, "DELETED", body)
 

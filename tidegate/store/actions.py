@@ -36,6 +36,11 @@ class SubmittedAction:
     rollout: str | None = None
 
 
+def printable(text: str) -> str:
+    """Without control characters: what somebody writes as a reason is shown on other people's terminals."""
+    return "".join(sign if sign.isprintable() else " " for sign in text)
+
+
 class ActionStore:
     """Requests by deployment, in the order in which they were made."""
 
@@ -54,7 +59,7 @@ class ActionStore:
         if action not in ACTION_NAMES:
             raise InvalidInput(f"action {action!r} is unknown", next_step=f"Use one of {', '.join(ACTION_NAMES)}.")
         made = SubmittedAction(
-            new_id(), deployment, cast(ActionName, action), by, reason, self._clock.now(), rollout=rollout
+            new_id(), deployment, cast(ActionName, action), by, printable(reason), self._clock.now(), rollout=rollout
         )
         with self._db.write() as conn:
             conn.execute(sa.insert(rollout_actions).values(asdict(made)))

@@ -87,3 +87,14 @@ def test_an_engine_is_removed_when_its_call_has_ended_and_its_answer_counts_no_m
     engines.wait_for("fast", engines.times["fast"] + 3)
     assert engines.removed == ["slow"]
     assert keeper.report("slow").status is None
+
+
+def test_an_error_of_any_size_fits_into_a_status() -> None:
+    class Talkative(Hanging):
+        def status(self, runtime: str) -> EngineStatus:
+            raise Unavailable("x" * 2_000_000)
+
+    keeper = EngineKeeper(Talkative())
+    keeper.look("fast")
+    keeper.poll()
+    assert len(keeper.report("fast").trouble or "") == 2000
