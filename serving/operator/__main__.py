@@ -7,9 +7,11 @@ controller's, under its lease.
 from __future__ import annotations
 
 import logging as stdlib_logging
+import signal
 import sys
 import threading
 import time
+from types import FrameType
 from typing import Any
 
 import kopf
@@ -57,13 +59,23 @@ def main() -> int:
 def watch(operator: Operator) -> None:
     """Until this process is told to end. kopf gives up on errors that pass, too: it is begun again, and judging goes
     on meanwhile by the lists that the household makes."""
+    said = ""
     while True:
+        signal.signal(signal.SIGTERM, _leave)  # kopf takes it over, and sets the system's own when it ends
         try:
+            operator.objects.refresh()  # kopf looks only once at what kinds there are
             kopf.run(registry=handlers(operator), standalone=True, namespaces=[operator.objects.api.namespace])
             return
         except Exception as error:
-            _log.error("the watches ended; they begin again", problem=f"{type(error).__name__}: {error}")
+            problem = f"{type(error).__name__}: {error}"
+            if problem != said:
+                _log.error("nothing is watched; it is tried again", problem=problem)
+            said = problem
             time.sleep(_BEGIN_AGAIN_SECONDS)
+
+
+def _leave(_signal: int, _frame: FrameType | None) -> None:
+    raise SystemExit(0)
 
 
 def handlers(operator: Operator) -> kopf.OperatorRegistry:

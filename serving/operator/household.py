@@ -16,6 +16,7 @@ from tidegate.store.leases import Fence
 
 _log = get_logger(__name__)
 _DEPLOYMENT = OWN["ModelDeployment"]
+_AGAIN_SECONDS = 10.0
 _ORPHAN_SECONDS = 60.0
 """A backup may bring routing back before the deployments that it belongs to."""
 
@@ -44,6 +45,7 @@ class KubeHousehold:
         self._resync_seconds = resync_seconds
         self._listed_at = float("-inf")
         self._orphans: dict[str, float] = {}
+        self._said = ""
 
     def taken_over(self, fence: Fence) -> None:
         """Starts from what is there, and signs it, so that the leader before can change none of it any more.
@@ -66,16 +68,21 @@ class KubeHousehold:
         self._metrics.waiting.set(self._records.waiting)
         self._metrics.show(self._objects.all(_DEPLOYMENT), self._objects.all(OWN["ModelRouting"]))
         try:
-            if self._clock.monotonic() - self._listed_at > self._resync_seconds:
+            now = self._clock.monotonic()
+            if now - self._listed_at > self._resync_seconds:
+                self._listed_at = now - self._resync_seconds + _AGAIN_SECONDS  # where it fails: not every round
                 self._list()
                 self._actions.prune(fence)
                 self._routing.prune(fence)
             self._actions.refuse_unclaimed(fence)
             self._end_orphans(fence)
+            self._said = ""
         except Conflict as error:
             _log.info("written meanwhile", problem=str(error))
         except TidegateError as error:
-            _log.warning("housekeeping failed; it is tried again", problem=str(error))
+            if str(error) != self._said:
+                _log.warning("housekeeping failed; it is tried again", problem=str(error))
+            self._said = str(error)
 
     def _end_orphans(self, fence: Fence) -> None:
         """A deployment that was deleted past its finalizer is deleted all the same: its routing goes out of force."""

@@ -11,6 +11,7 @@ import pytest
 import serving.operator.__main__ as program
 from serving.operator.announcer import shortened
 from serving.operator.assembly import Operator
+from tidegate.errors import Unavailable
 
 
 def test_watches_that_end_with_an_error_begin_again_and_an_orderly_end_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,9 +26,17 @@ def test_watches_that_end_with_an_error_begin_again_and_an_orderly_end_is_one(mo
 
     monkeypatch.setattr(kopf, "run", run)
     monkeypatch.setattr(program, "_BEGIN_AGAIN_SECONDS", 0.0)
-    objects = SimpleNamespace(api=SimpleNamespace(namespace="team-a"), seen=lambda *_: None)
+    lists: list[Exception | None] = [Unavailable("the API server starts"), None, None, None]
+
+    def refresh() -> None:
+        error = lists.pop(0)
+        if error is not None:
+            raise error
+
+    objects = SimpleNamespace(api=SimpleNamespace(namespace="team-a"), seen=lambda *_: None, refresh=refresh)
     program.watch(cast(Operator, SimpleNamespace(objects=objects)))
     assert begun == [["team-a"]] * 3
+    assert lists == []  # and never before all kinds are served
 
 
 @pytest.mark.parametrize("text", ["a" * 3000, "回滚原因" * 300, "é" * 512, "short"])
