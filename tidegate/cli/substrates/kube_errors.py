@@ -16,6 +16,7 @@ _DENIED_BY_RULE = " denied request: "
 """Between the name of an admission policy and its own words."""
 _FORBIDDEN = ": Forbidden: "
 """Of a field, in the message of a rule about changes: the manifest is right, and what is there stands against it."""
+_NOBODY = "system:anonymous"
 
 
 @contextmanager
@@ -67,6 +68,11 @@ def _denied(error: Denied, api: PersonApi) -> Denied:
     _, by_rule, said = error.problem.partition(_DENIED_BY_RULE)
     if by_rule:
         return Denied(f"a rule of the cluster refuses it: {said}", next_step="Do what the rule asks for; see above.")
+    if _NOBODY in error.problem:  # a login command of the kubeconfig that failed leaves no credentials
+        return Denied(
+            f"the API server{_of(api)} does not know you: the request had no credentials",
+            next_step="Log in again: the login command or token of your kubeconfig gave nothing; see 'kubectl get ns'.",
+        )
     lacks = _RBAC.search(error.problem)
     if lacks is None:
         return error
