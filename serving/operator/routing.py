@@ -150,7 +150,8 @@ class KubeRouting:
             name, version = lease["metadata"]["name"], lease["metadata"]["resourceVersion"]
             known = before.get(name)
             if known is None or known.version != version:
-                known = _Heard(version, now, self._skew(lease))
+                # What was seen for the first time may be a gateway that died an hour ago.
+                known = _Heard(version, now, self._skew(lease) if known is not None else 0.0)
             self._heard[name] = known
 
     def _skew(self, lease: Object) -> float:

@@ -93,15 +93,21 @@ def test_gateways_that_cannot_be_asked_keep_nobody_from_aborting(
 @pytest.mark.parametrize("hours", [1, -1])
 def test_nothing_advances_while_a_gateway_s_clock_is_wrong(world: KubeWorld, hours: int) -> None:
     at_half(world)
-    for _ in range(10):
+    notes = {EPOCHS: json.dumps({NAME: 999})}
+    metadata = {"name": "gateway-odd", "labels": dict(GATEWAY_LABELS), "annotations": notes}
+    world.client().create(LEASE, {"metadata": metadata, "spec": {"holderIdentity": "odd"}})
+
+    def renewed() -> None:
         said = time_text(world.clock.now() + timedelta(hours=hours))
-        notes = {EPOCHS: json.dumps({NAME: 999})}
-        body = {"metadata": {"annotations": notes}, "spec": {"holderIdentity": "odd", "renewTime": said}}
-        if world.client().get(LEASE, "gateway-odd") is None:
-            metadata = {"name": "gateway-odd", "labels": dict(GATEWAY_LABELS), "annotations": notes}
-            world.client().create(LEASE, {"metadata": metadata, "spec": body["spec"]})
-        else:
-            world.client().patch(LEASE, "gateway-odd", body)
+        world.client().patch(LEASE, "gateway-odd", {"spec": {"renewTime": said}})
+
+    def known_as_wrong() -> bool:
+        renewed()
+        return world.parts.routing.acks(NAME).get("gateway-odd") == -1
+
+    world.eventually(known_as_wrong)
+    for _ in range(6):
+        renewed()
         world.tick("+=+=+")
     assert weights(world) == [("1", 50.0), ("2", 50.0)]
     assert world.status["reason"] == "WaitingForGateways"
