@@ -1,8 +1,7 @@
 """Rollouts of identical versions through the real engine's batching.
 
-    python -m tests.bench.rollouts.real_engine --version <artifacts folder of a registered version> --pairs 28000
+    python -m tests.bench.rollouts.real_engine --version <folder of a registered version> --pairs 20000 --keep FILE
 
-With --pairs 28000 each of the 200 rollouts has pairs of its own; with fewer they are drawn from those that were made.
 One version is loaded twice, as two adapters. Live traffic arrives at random and is answered by one or the other in
 mixed batches; every first answer's turn is then asked of the other arm too, as the gateway mirrors it, beside whatever
 runs at that moment. In bfloat16 an answer depends on what else is in its batch, so identical versions differ now and
@@ -19,9 +18,8 @@ import json
 import math
 import sys
 import tempfile
-import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +30,6 @@ from serving.engines.generator import AdapterGenerator, Dtype
 from serving.engines.requests import GenerationRequest
 from serving.rollout.evidence import PairedSeries
 from serving.rollout.statistics import paired
-from serving.rollout.statistics.forecast import Prospect, pairs_to_promote
 from serving.rollout.verdicts import harm_alpha, promotion_alpha
 from tests.bench.rollouts.plans import example_plan
 from tests.bench.rollouts.statistics import share
@@ -46,7 +43,18 @@ from tidegate.settings import load_settings
 ARMS = ("bench/stable", "bench/candidate")
 _CANDIDATE_WEIGHT = 0.5
 _MAX_TOKENS = 12
-_TOLD_PAIRS = 500
+_TOLD_PAIRS = 100
+_FARTHEST_PAIRS = 1000
+"""Of versions that hardly differ a gate passes within some ninety pairs."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A pair: whether each arm's answer is right (1 or 0), and whether their texts are the same."""
+
+    stable: int
+    candidate: int
+    same_text: bool
 
 
 @dataclass(frozen=True)
@@ -78,15 +86,14 @@ def turns(count: int, template: PromptTemplate | None, seed: int) -> list[Turn]:
 
 def answer_pairs(
     engine: AdapterGenerator, asked: Sequence[Turn], in_flight: float, rng: np.random.Generator
-) -> list[Asked]:
-    """Both arms' answers to all turns, in the mixed batches of a busy engine.
+) -> Iterator[Asked]:
+    """Both arms' answers to all turns, in the mixed batches of a busy engine, in the order in which they are whole.
 
     Args:
         in_flight: mean live requests that wait or run; a batch holds them and their mirrored twins.
     """
     waiting = list(reversed(asked))
     running: dict[int, tuple[Asked, int]] = {}
-    done: list[Asked] = []
     while waiting or running:
         missing = in_flight - sum(len(pair.answers) == 0 for pair, _ in running.values())
         for _ in range(min(len(waiting), int(rng.poisson(max(0.0, missing))))):
@@ -100,10 +107,7 @@ def answer_pairs(
             if len(pair.answers) == 1:  # the user has the answer; now the other arm gets the same turn
                 running[_ask(engine, pair, 1 - arm)] = (pair, 1 - arm)
             else:
-                done.append(pair)
-                if len(done) % _TOLD_PAIRS == 0:
-                    sys.stderr.write(f"{len(done)} of {len(asked)} pairs\n")
-    return done
+                yield pair
 
 
 def _ask(engine: AdapterGenerator, pair: Asked, arm: int) -> int:
@@ -111,53 +115,40 @@ def _ask(engine: AdapterGenerator, pair: Asked, arm: int) -> int:
     return engine.add(request)
 
 
-def differences(engine: AdapterGenerator, pairs: Sequence[Asked]) -> tuple[Floats, int]:
-    """Candidate minus stable score of every pair, and how many pairs' texts differ."""
-    found = []
-    for pair in pairs:
-        right = pair.turn.label
-        if right is None:
-            alone = GenerationRequest(adapter=ARMS[0], messages=pair.turn.prompt, max_tokens=_MAX_TOKENS)
-            right = engine.generate([alone])[0].text
-        scores = [float(pair.answers[arm].strip() == right.strip()) for arm in (0, 1)]
-        found.append(scores[1] - scores[0])
-    return np.array(found), sum(pair.answers[0] != pair.answers[1] for pair in pairs)
+def scored(engine: AdapterGenerator, pair: Asked) -> Kept:
+    """A pair as a scorer has it. Without a label an answer is right when it is what the adapter answers alone."""
+    right = pair.turn.label
+    if right is None:
+        alone = GenerationRequest(adapter=ARMS[0], messages=pair.turn.prompt, max_tokens=_MAX_TOKENS)
+        right = engine.generate([alone])[0].text
+    stable, candidate = (int(pair.answers[arm].strip() == right.strip()) for arm in (0, 1))
+    return Kept(stable, candidate, pair.answers[0] == pair.answers[1])
 
 
-def planned_pairs(difference: Floats) -> int:
-    """Pairs that the example's plan wants for versions that differ as often as these."""
+def rollouts(difference: Floats) -> Iterator[tuple[bool, int]]:
+    """(rolled back, pairs it took) of one rollout after another, each on pairs of its own.
+
+    By the example's plan it ends when harm is found or the gate passes. The tolerance is left out, so that a crossing
+    counts as a rollback. One that has not ended when the pairs do is not counted.
+    """
     plan = example_plan()
-    discordant = float(np.count_nonzero(difference)) / len(difference)
-    return (
-        pairs_to_promote(Prospect(0.0, discordant), _margin(), promotion_alpha(plan), 0.9, plan.max_pairs)
-        or plan.max_pairs
-    )
+    margin, start = float(plan.metrics[0].max_drop_points or 0) / 100, 0
+    while start < len(difference):
+        pairs = PairedSeries(difference[start : start + _FARTHEST_PAIRS], 0.0, 0.0, binary=True)
+        harmed = paired.harm(pairs, harm_alpha(plan), plan.max_pairs).crossed_at
+        passed = paired.non_inferiority(pairs, margin, promotion_alpha(plan), plan.max_pairs).passed_at
+        ends = [(at, rolled_back) for at, rolled_back in ((harmed, True), (passed, False)) if at is not None]
+        if not ends:
+            return
+        at, rolled_back = min(ends)
+        yield rolled_back, at
+        start += at
 
 
-def rollouts_of(difference: Floats, rollouts: int, planned: int, rng: np.random.Generator) -> Iterator[Floats]:
-    """The pairs of each rollout: its own, in the order in which they were answered, where enough were made; else drawn
-    from those that were."""
-    for number in range(rollouts):
-        if len(difference) >= rollouts * planned:
-            yield difference[number * planned : (number + 1) * planned]
-        else:
-            yield rng.choice(difference, planned)
-
-
-def judge(series: Iterable[Floats]) -> tuple[int, int]:
-    """(rolled back, passed the gate) by the example's plan; the tolerance is left out, so that a crossing counts as a
-    rollback."""
-    plan = example_plan()
-    harmed = passed = 0
-    for pairs in series:
-        seen = PairedSeries(pairs, 0.0, 0.0, binary=True)
-        harmed += paired.harm(seen, harm_alpha(plan), plan.max_pairs).crossed_at is not None
-        passed += paired.non_inferiority(seen, _margin(), promotion_alpha(plan), plan.max_pairs).passed_at is not None
-    return harmed, passed
-
-
-def _margin() -> float:
-    return float(example_plan().metrics[0].max_drop_points or 0) / 100
+def kept(paths: Iterable[Path]) -> list[Kept]:
+    """The pairs of files; a line that was cut off when a run was ended is left out."""
+    lines = [line for path in paths if path.exists() for line in path.read_text().splitlines()]
+    return [Kept(**json.loads(line)) for line in lines if line.endswith("}")]
 
 
 def loaded(version: Path | None, folder: Path, dtype: Dtype) -> tuple[AdapterGenerator, PromptTemplate | None]:
@@ -174,40 +165,48 @@ def loaded(version: Path | None, folder: Path, dtype: Dtype) -> tuple[AdapterGen
     return engine, template
 
 
+def table(pairs: Sequence[Kept], dtype: str) -> Iterator[str]:
+    """The report's lines."""
+    difference = np.array([float(pair.candidate - pair.stable) for pair in pairs])
+    n, discordant = len(pairs), int(np.count_nonzero(difference))
+    losses = int(np.count_nonzero(difference < 0))
+    chance = math.erfc(abs(2 * losses - discordant) / math.sqrt(2 * max(1, discordant)))
+    ended = list(rollouts(difference))
+    yield f"| identical versions through the engine, {dtype} | |"
+    yield "|---|---|"
+    yield f"| pairs answered in mixed batches | {n} |"
+    yield f"| texts that differ | {share(sum(not pair.same_text for pair in pairs), n)} |"
+    yield f"| scores that differ (discordant) | {share(discordant, n)} |"
+    yield f"| of these losses of the candidate | {losses} of {discordant} (chance explains more in {chance:.0%}) |"
+    if ended:
+        most = max(at for _, at in ended)
+        yield f"| rollouts, each on pairs of its own | {len(ended)}, of at most {most} pairs |"
+        yield f"| rolled back | {share(sum(harmed for harmed, _ in ended), len(ended))} |"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--version", type=Path, help="folder with adapter/ and tidegate/version.json of a version")
-    parser.add_argument("--pairs", type=int, default=4000, help="pairs that the engine really answers")
-    parser.add_argument("--rollouts", type=int, default=200, help="rollouts to judge")
+    parser.add_argument("--pairs", type=int, default=4000, help="pairs that the engine really answers now")
+    parser.add_argument("--keep", type=Path, help="file to which the pairs are added: a run that is ended loses none")
+    parser.add_argument("--add", type=Path, action="append", default=[], help="files of other runs, counted too")
     parser.add_argument("--in-flight", type=float, default=6.0, help="mean live requests at a time")
     parser.add_argument("--dtype", choices=["auto", "bfloat16", "float32"], default="auto", help="as the engine's")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
-    rng = np.random.default_rng(options.seed)
     with tempfile.TemporaryDirectory() as folder:
-        engine, template = loaded(options.version, Path(folder), options.dtype)
-        asked = turns(options.pairs, template, options.seed)
-        started = time.monotonic()
-        pairs = answer_pairs(engine, asked, options.in_flight, rng)
-        seconds = time.monotonic() - started
-        difference, texts = differences(engine, pairs)
-    planned = planned_pairs(difference)
-    whose = "of their own" if len(difference) >= options.rollouts * planned else "drawn from these"
-    harmed, passed = judge(rollouts_of(difference, options.rollouts, planned, rng))
-    n, discordant = len(difference), int(np.count_nonzero(difference))
-    losses = int(np.count_nonzero(difference < 0))
-    chance = math.erfc(abs(2 * losses - discordant) / math.sqrt(2 * max(1, discordant)))
-    lines = [
-        f"| identical versions through the engine, {options.dtype} | |",
-        "|---|---|",
-        f"| pairs answered in mixed batches | {n}, {2 * n / seconds:.1f} answers/s |",
-        f"| texts that differ | {share(texts, n)} |",
-        f"| scores that differ (discordant) | {share(discordant, n)} |",
-        f"| of these losses of the candidate | {losses} of {discordant} (chance explains more in {chance:.0%}) |",
-        f"| {options.rollouts} rollouts of {planned} pairs {whose}, rolled back | {share(harmed, options.rollouts)} |",
-        f"| that passed the gate | {share(passed, options.rollouts)} |",
-    ]
-    sys.stdout.write("\n".join(lines) + "\n")
+        path = options.keep or Path(folder) / "pairs"
+        if options.pairs:
+            engine, template = loaded(options.version, Path(folder), options.dtype)
+            asked = turns(options.pairs, template, options.seed)
+            with path.open("a") as file:
+                answered = answer_pairs(engine, asked, options.in_flight, np.random.default_rng(options.seed))
+                for number, pair in enumerate(answered, start=1):
+                    file.write(json.dumps(asdict(scored(engine, pair))) + "\n")
+                    if number % _TOLD_PAIRS == 0:
+                        file.flush()
+                        sys.stderr.write(f"{number} of {len(asked)} pairs\n")
+        sys.stdout.write("\n".join(table(kept([path, *options.add]), options.dtype)) + "\n")
     return 0
 
 
