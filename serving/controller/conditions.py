@@ -9,6 +9,8 @@ from typing import Any
 from serving.rollout.status import condition
 from tidegate.ports import EngineStatus
 
+_LONGEST_TROUBLE = 2000
+
 
 def degraded(status: Mapping[str, Any], generation: int, problem: str, now: datetime) -> dict[str, Any]:
     """A deployment's status with its trouble as a condition; everything else stays as it is."""
@@ -53,6 +55,11 @@ def runtime_status(
             ),
         ],
     }
+
+
+def bounded(problem: str) -> str:
+    """As much of an error as may stand in a status: an object must fit into etcd, whatever a part answers."""
+    return problem[:_LONGEST_TROUBLE]
 
 
 def trouble_of(status: Mapping[str, Any]) -> str | None:

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from serving.controller.conditions import bounded
 from tidegate.errors import NotFound, TidegateError
 from tidegate.logging import get_logger
 from tidegate.ports import AdapterSlot, Engines, EngineStatus
 
 _log = get_logger(__name__)
-_LONGEST_TROUBLE = 2000
 _NOT_DECLARED = EngineStatus(
     ready=False, url="", adapters=(), replicas_ready=0, replicas_wanted=0, message="the engine is not declared yet"
 )
@@ -139,11 +139,11 @@ class EngineKeeper:
                 status = self._status(runtime)
             return EngineReport(status, None)
         except TidegateError as error:
-            return EngineReport(status, str(error)[:_LONGEST_TROUBLE])
+            return EngineReport(status, bounded(str(error)))
         except Exception as error:
             _log.exception("the engine's answer is not understood", runtime=runtime)
             problem = f"the engine of {runtime} gave an answer that is not understood: {error}"
-            return EngineReport(status, problem[:_LONGEST_TROUBLE])
+            return EngineReport(status, bounded(problem))
 
     def _status(self, runtime: str) -> EngineStatus:
         try:

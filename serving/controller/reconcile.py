@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from serving.controller.conditions import trouble_of
+from serving.controller.conditions import bounded, trouble_of
 from serving.controller.facts import facts, transition_id
 from serving.controller.observe import Observer
 from serving.controller.parts import Parts
@@ -26,8 +26,6 @@ from tidegate.store.leases import Fence
 from tidegate.store.resources import StoredResource
 
 _log = get_logger(__name__)
-_LONGEST_TROUBLE = 2000
-"""Characters of an error that stand in a status: an object must fit into etcd, whatever a part answers."""
 Slots = dict[str, tuple[AdapterSlot, ...]]
 """The adapters of one deployment by engine, the most important first."""
 
@@ -246,8 +244,7 @@ def _says_the_same(status: Mapping[str, Any], before: Mapping[str, Any]) -> bool
 
 def explain_trouble(error: Exception) -> str:
     """An error as a condition's message."""
-    text = str(error) if isinstance(error, TidegateError) else f"{type(error).__name__}: {error}"
-    return text[:_LONGEST_TROUBLE]
+    return bounded(str(error) if isinstance(error, TidegateError) else f"{type(error).__name__}: {error}")
 
 
 def is_contention(error: Exception) -> bool:

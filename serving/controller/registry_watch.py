@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from serving.controller.conditions import bounded
 from tidegate.domain.release import version_of
 from tidegate.domain.resources import ModelSource
 from tidegate.domain.version import ModelVersion
@@ -15,7 +16,6 @@ from tidegate.logging import get_logger
 from tidegate.ports import Registry
 
 _log = get_logger(__name__)
-_LONGEST_TROUBLE = 2000
 _STOP_SECONDS = 0.2
 """How long the end of the process may have to wait for a watch that waits for a hint."""
 _UNKNOWN = "the registry has not answered yet"
@@ -139,11 +139,11 @@ class RegistryWatch:
                 return Nomination(self._registry.get(model, source.version or ""), None)
             return Nomination(self._registry.by_alias(model, source.alias or ""), None)
         except TidegateError as error:
-            return Nomination(None, str(error)[:_LONGEST_TROUBLE])
+            return Nomination(None, bounded(str(error)))
         except Exception as error:
             _log.exception("the registry's answer is not understood", model=model)
             problem = f"the registry's answer for {model} is not understood ({type(error).__name__}: {error})"
-            return Nomination(None, f"{problem[:_LONGEST_TROUBLE]}. Check the setting mlflow_uri.")
+            return Nomination(None, f"{bounded(problem)}. Check the setting mlflow_uri.")
 
     def _ask_champion(self, model: str) -> Champion:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from serving.operator.objects import Objects
@@ -40,7 +41,7 @@ class KubeActions:
         found = [_submitted(body) for body in self._of(deployment) if not _answered(body)]
         return sorted(found, key=lambda action: (action.time, action.id))
 
-    def answer(self, deployment: str, answers: dict[str, str], fence: Fence) -> None:
+    def answer(self, deployment: str, answers: Mapping[str, str], fence: Fence) -> None:
         """Answers by the object's uid; an action that is answered or gone is left alone.
 
         One that cannot be written is offered again by `settle`: no answer keeps another, or a rollback, waiting.

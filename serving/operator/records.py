@@ -82,7 +82,7 @@ class KubeRecords:
         """The ledger, the people who asked, and the ModelRollout. What does not arrive is told again by `settle`."""
         self._flush(stored.name)
         if answers:
-            self._answer(stored.name, answers, fence)
+            self._actions.answer(stored.name, answers, fence)
         if isinstance(stored.resource, ModelDeployment) and "state" in status:
             self._rollouts.show(stored, RolloutState.model_validate(status["state"]), status, fence)
 
@@ -91,7 +91,7 @@ class KubeRecords:
         name = stored.name
         if self._caught_up.get(name) != fence.epoch:
             self._offer(name, facts_of(name, state, state.history))
-            self._answer(name, answers_of(state.history), fence)
+            self._actions.answer(name, answers_of(state.history), fence)
             self._rollouts.show(stored, state, stored.status, fence)
             self._caught_up[name] = fence.epoch
             self._routed.pop(name, None)
@@ -102,7 +102,7 @@ class KubeRecords:
             self._offer(name, [routing_fact(in_force, reason, decision)])
             self._routed[name] = in_force.epoch
         elif self._answers_missing(name, state):
-            self._answer(name, answers_of(state.history), fence)
+            self._actions.answer(name, answers_of(state.history), fence)
         self._flush(name)
 
     def removed(self, deployment: str, fence: Fence) -> None:
@@ -123,9 +123,6 @@ class KubeRecords:
 
     def _answers_missing(self, name: str, state: RolloutState) -> bool:
         return any(action.id in state.done_actions for action in self._actions.pending(name))
-
-    def _answer(self, name: str, answers: Mapping[str, str], fence: Fence) -> None:
-        self._actions.answer(name, dict(answers), fence)
 
     def _flush(self, name: str) -> None:
         waiting = self._waiting.get(name)

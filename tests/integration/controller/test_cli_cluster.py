@@ -223,14 +223,17 @@ def test_a_token_with_a_line_break_is_sent_without_it_and_one_that_cannot_be_sen
     assert "secret-part" not in str(caught.value)
 
 
+def use(kubeconfig: Object, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "config").write_text(yaml.safe_dump(kubeconfig))
+    monkeypatch.setenv("KUBECONFIG", str(folder / "config"))
+
+
 def test_a_login_that_gave_nothing_is_told_from_a_missing_right(
     kube: KubeApi, applied: KubeWorld, team: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     config = yaml.safe_load(kube.kubeconfig("alice", team).read_text())
     config["users"][0]["user"] = {}
-    path = tmp_path / "config"
-    path.write_text(yaml.safe_dump(config))
-    monkeypatch.setenv("KUBECONFIG", str(path))
+    use(config, tmp_path, monkeypatch)
     with pytest.raises(Denied) as caught:
         run("rollout", "list", "-n", team)
     assert "role" not in str(caught.value)
@@ -242,8 +245,6 @@ def test_a_certificate_authority_that_is_another_is_named(
     config = yaml.safe_load(kube.kubeconfig("alice", team).read_text())
     config["clusters"][0]["cluster"].pop("certificate-authority-data", None)
     config["clusters"][0]["cluster"]["certificate-authority"] = certifi.where()
-    path = tmp_path / "config"
-    path.write_text(yaml.safe_dump(config))
-    monkeypatch.setenv("KUBECONFIG", str(path))
+    use(config, tmp_path, monkeypatch)
     with pytest.raises(Unavailable, match=r"(?i)certificate"):
         run("rollout", "list", "-n", team)

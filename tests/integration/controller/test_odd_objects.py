@@ -15,12 +15,11 @@ from tests.integration.controller.fakes import signed
 from tests.integration.controller.kube_world import KubeWorld
 from tests.integration.controller.test_engine_upgrade import runtime
 from tests.integration.controller.test_restored import change
-from tests.integration.controller.world import NAME, deployment
+from tests.integration.controller.world import NAME, counted, deployment
 from tests.kube_api import KubeApi
 from tidegate.adapters.kube.api import KubeApi as Client
 from tidegate.adapters.kube.gateways import EPOCHS, GATEWAY_LABELS
 from tidegate.adapters.kube.kinds import CONTROLLER_REVISION, EVENT, LEASE, OWN, ApiKind
-from tidegate.domain.evidence import BUCKETS, ArmWindow
 from tidegate.errors import InvalidInput, Unavailable
 from tidegate.kube_codec import time_text
 from tidegate.ledger import Ledger
@@ -123,24 +122,8 @@ def test_a_gateway_whose_clock_is_a_little_off_hides_no_errors(world: KubeWorld,
         table = world.parts.routing.get(NAME)
         assert table is not None
         at = world.clock.now() + timedelta(seconds=seconds)
-        alone = (1, *(0 for _ in range(BUCKETS - 1)))
         windows = [
-            ArmWindow(
-                deployment=NAME,
-                rollout=table.rollout,
-                step=table.step,
-                role=arm.role,
-                version=arm.version,
-                epoch=table.epoch,
-                gateway="odd",
-                block_start=at,
-                requests=1,
-                errors=0,
-                latency_counts=alone,
-                ttft_counts=alone,
-            )
-            for arm in table.arms
-            if table.rollout is not None
+            counted(table, arm, at, requests=1, gateway="odd") for arm in table.arms if table.rollout is not None
         ]
         world.parts.evidence.add_windows(windows)
         world.tick("+=+", errors=10)

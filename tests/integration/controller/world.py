@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from tidegate.clock import Clock, ManualClock, SystemClock
 from tidegate.db import Database
 from tidegate.domain.evidence import BUCKETS, ArmWindow, Feedback, PairEvent
 from tidegate.domain.resources import AnyResource, ModelDeployment, ModelRuntime
+from tidegate.domain.routing import Arm, RoutingTable
 from tidegate.ids import new_id
 from tidegate.ledger import Ledger
 from tidegate.ports import Engines, Registry
@@ -58,6 +59,27 @@ def deployment(**rollout: Any) -> ModelDeployment:
                 "rollout": plan | rollout,
             },
         }
+    )
+
+
+def counted(
+    table: RoutingTable, arm: Arm, block: datetime, *, requests: int, errors: int = 0, gateway: str = ""
+) -> ArmWindow:
+    """What a gateway counts of an arm in a block; a gateway of its own when none is named."""
+    fast = (requests - errors, *(0 for _ in range(BUCKETS - 1)))
+    return ArmWindow(
+        deployment=NAME,
+        rollout=table.rollout,
+        step=table.step,
+        role=arm.role,
+        version=arm.version,
+        epoch=table.epoch,
+        gateway=gateway or new_id(),
+        block_start=block,
+        requests=requests,
+        errors=errors,
+        latency_counts=fast,
+        ttft_counts=fast,
     )
 
 
@@ -191,24 +213,7 @@ class World:
         block = now - timedelta(seconds=10)
         failed = {"stable": stable_errors, "candidate": errors}
         self.parts.evidence.add_windows(
-            [
-                ArmWindow(
-                    deployment=NAME,
-                    rollout=table.rollout,
-                    step=table.step,
-                    role=arm.role,
-                    version=arm.version,
-                    epoch=table.epoch,
-                    gateway=new_id(),
-                    block_start=block,
-                    requests=10,
-                    errors=failed[arm.role],
-                    latency_counts=(10 - failed[arm.role], *(0 for _ in range(BUCKETS - 1))),
-                    ttft_counts=(10 - failed[arm.role], *(0 for _ in range(BUCKETS - 1))),
-                )
-                for arm in table.arms
-                if arm.weight > 0
-            ]
+            [counted(table, arm, block, requests=10, errors=failed[arm.role]) for arm in table.arms if arm.weight > 0]
         )
         if table.rollout is None or table.step is None:
             return
