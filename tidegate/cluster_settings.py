@@ -23,6 +23,8 @@ class ClusterSettings(BaseModel):
     node_pools_path: Path | None = Field(default=None, description="YAML of node pools: name → selector, tolerations…")
     engine_image: str = Field(default="", description="image of engines whose ModelRuntime names none")
     ray_version: str = Field(default="2.60.0", description="Ray in the engines' images")
+    head_cpu: str = Field(default="2", description="CPUs that the head of an engine's Ray asks for")
+    head_memory: str = Field(default="8Gi", description="its memory, request and limit alike")
     service_account: str = Field(default="", description="service account of the engines' pods")
     ray_token_secret: str = Field(default="", description="Secret with Ray's token under 'auth_token'")
     redis_address: str = Field(default="", description="Redis for Ray's GCS fault tolerance, host:port; unset: none")

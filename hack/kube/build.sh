@@ -19,25 +19,15 @@ fi
 
 version="$(awk '$1 == "k8s.io/kubernetes" { print substr($2, 2); exit }' go.mod)"
 bin="${TIDEGATE_KUBE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tidegate/kube}/$version/bin"
-if holds "$bin"; then
-  echo "$bin"
-  exit 0
-fi
-command -v go > /dev/null || { echo "go is not installed: install Go 1.26 or set KUBEBUILDER_ASSETS" >&2; exit 3; }
-
-mkdir -p "$bin"
-export CGO_ENABLED=0 GOFLAGS=-mod=readonly GOWORK=off # the same flags everywhere: others mean a second build cache
+packages=()
+for name in "${programs[@]}"; do
+  case "$name" in
+    etcd) packages+=("etcd=go.etcd.io/etcd/server/v3") ;;
+    *) packages+=("$name=k8s.io/kubernetes/cmd/$name") ;;
+  esac
+done
 stamp="k8s.io/component-base/version"
 minor="${version#*.}"
-flags="-s -w -X $stamp.gitVersion=v$version -X $stamp.gitMajor=${version%%.*} -X $stamp.gitMinor=${minor%%.*}"
-for name in "${programs[@]}"; do
-  [ -x "$bin/$name" ] && continue
-  case "$name" in
-    etcd) package=go.etcd.io/etcd/server/v3 ;;
-    *) package="k8s.io/kubernetes/cmd/$name" ;;
-  esac
-  echo "building $name $version" >&2
-  go build -ldflags="$flags" -o "$bin/$name.part.$$" "$package" >&2
-  mv "$bin/$name.part.$$" "$bin/$name" # whole or not at all, also when two builds run
-done
+export LDFLAGS="-X $stamp.gitVersion=v$version -X $stamp.gitMajor=${version%%.*} -X $stamp.gitMinor=${minor%%.*}"
+../go-build.sh . "$bin" "${packages[@]}"
 echo "$bin"

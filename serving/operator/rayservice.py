@@ -27,7 +27,7 @@ RUNTIME = "tidegate.dev/runtime"
 SERVE_PORT = 8000
 _LONGEST_NAME = 47
 """KubeRay's MaxRayServiceNameLength: it adds a suffix for the cluster, and pods add theirs."""
-_HEAD_CPU, _HEAD_MEMORY = "2", "8Gi"
+_HEAD_SHARED_MEMORY = "1Gi"
 _OLD_CLUSTER_SECONDS = 600
 """How long a cluster that KubeRay has replaced is left: the Service before it follows within seconds, or, when this
 operator is away, when it is back."""
@@ -137,7 +137,15 @@ def _cluster(runtime: str, spec: ModelRuntimeSpec, pool: NodePool, site: EngineS
         "headGroupSpec": {
             # The head plans and keeps the state; no replica of a model runs on it.
             "rayStartParams": {"num-cpus": "0", "num-gpus": "0", "dashboard-host": "0.0.0.0"},  # noqa: S104
-            "template": _pod(runtime, "head", image, _resources(_HEAD_CPU, _HEAD_MEMORY), settings, pool=None),
+            "template": _pod(
+                runtime,
+                "head",
+                image,
+                _resources(settings.head_cpu, settings.head_memory),
+                settings,
+                pool=pool,
+                placed=False,
+            ),
         },
         "workerGroupSpecs": [
             {
@@ -153,6 +161,7 @@ def _cluster(runtime: str, spec: ModelRuntimeSpec, pool: NodePool, site: EngineS
                     _resources(pool.cpu, pool.memory, pool.gpu_resource, placement.gpus_per_replica),
                     settings,
                     pool=pool,
+                    placed=True,
                 ),
             }
         ],
@@ -179,9 +188,9 @@ def _resources(cpu: str, memory: str, gpu_resource: str = "", gpus: int = 0) -> 
 
 
 def _pod(
-    runtime: str, role: str, image: str, resources: Json, settings: ClusterSettings, *, pool: NodePool | None
+    runtime: str, role: str, image: str, resources: Json, settings: ClusterSettings, *, pool: NodePool, placed: bool
 ) -> Json:
-    """A pod template that passes Pod Security "restricted"."""
+    """A pod template that passes Pod Security "restricted"; `placed` says whether it belongs on the pool's nodes."""
     sources = [{"secretRef": {"name": settings.engine_env_secret}}] if settings.engine_env_secret else []
     sources += [{"configMapRef": {"name": settings.engine_env_config}}] if settings.engine_env_config else []
     container: Json = {
@@ -192,11 +201,12 @@ def _pod(
         "volumeMounts": [
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - Ray's session folder
             {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - Ray's object store
+            *pool.volume_mounts,
         ],
     }
     if sources:
         container["envFrom"] = sources
-    shared = pool.shared_memory if pool is not None else "1Gi"
+    shared = pool.shared_memory if placed else _HEAD_SHARED_MEMORY
     spec: Json = {
         "automountServiceAccountToken": False,
         "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
@@ -204,12 +214,13 @@ def _pod(
         "volumes": [
             {"name": "tmp", "emptyDir": {}},
             {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": shared}},
+            *pool.volumes,
         ],
     }
     if settings.service_account:
         spec["serviceAccountName"] = settings.service_account
     labels = {**MANAGED, RUNTIME: runtime}
-    if pool is not None:
+    if placed:
         spec |= _placed(runtime, pool)
     return {"metadata": {"labels": labels}, "spec": spec}
 

@@ -38,6 +38,11 @@ class NodePool(Resource):
         default="topology.kubernetes.io/zone", description="replicas are spread over it; unset: they are not"
     )
     priority_class_name: str | None = Field(default=None, description="PriorityClass of the pods")
+    kueue_queue: Text | None = Field(default=None, description="Kueue LocalQueue that training jobs wait in")
+    volumes: tuple[dict[str, Any], ...] = Field(
+        default=(), description="volumes of every Ray pod of an engine or job on this pool, the head's too"
+    )
+    volume_mounts: tuple[dict[str, Any], ...] = Field(default=(), description="where they are mounted")
     price_per_hour: Annotated[str, Field(pattern=r"^[0-9]{1,6}(\.[0-9]{1,6})?$")] | None = Field(
         default=None, description="of a node, for cost figures"
     )

@@ -25,6 +25,8 @@ GPU = NodePool(
     tolerations=(Toleration(key="nvidia.com/gpu", operator="Exists", effect="NoSchedule"),),
     gpus_per_node=4,
     priority_class_name="serving",
+    volumes=({"name": "models", "persistentVolumeClaim": {"claimName": "models", "readOnly": True}},),
+    volume_mounts=({"name": "models", "mountPath": "/models", "readOnly": True},),
 )
 SETTINGS = ClusterSettings(
     engine_image="registry.example/engine@sha256:" + "b" * 64,
@@ -80,9 +82,21 @@ def test_workers_go_to_the_nodes_of_their_pool_with_their_gpus() -> None:
     head = pods(body)["head"]
     assert "nodeSelector" not in head
     assert "nvidia.com/gpu" not in head["containers"][0]["resources"]["limits"]
+    for pod in (head, worker):  # what Serve imports, it imports on the head too
+        assert {"name": "models", "mountPath": "/models", "readOnly": True} in pod["containers"][0]["volumeMounts"]
+        assert "models" in {volume["name"] for volume in pod["volumes"]}
     group = body["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]
     assert (group["minReplicas"], group["maxReplicas"]) == (2, 8)
     assert body["spec"]["rayClusterConfig"]["enableInTreeAutoscaling"] is True
+
+
+def test_the_heads_size_is_the_platform_teams_to_say() -> None:
+    small = EngineSite(SETTINGS.model_copy(update={"head_cpu": "200m", "head_memory": "1Gi"}), SITE.pools)
+    head = pods(rayservice("llama", spec(), [SLOT], small))["head"]
+    assert head["containers"][0]["resources"] == {
+        "requests": {"cpu": "200m", "memory": "1Gi"},
+        "limits": {"memory": "1Gi"},
+    }
 
 
 def test_ray_asks_for_its_token_and_keeps_its_state_in_redis() -> None:
