@@ -15,10 +15,10 @@ READY := $(VENV)/.ready
 COMPILE := pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 ARGS ?=
 
-.PHONY: help setup demo test check format lock docs clean
+.PHONY: help setup demo test check format lock docs cluster-up cluster-down cluster-status clean
 
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: setup ## Run the whole loop on this machine (ARGS="--data FILE --keep" and so on)
 	@$(BIN)/tidegate demo $(ARGS)
@@ -60,6 +60,15 @@ $(READY): $(UV) $(LOCKS) pyproject.toml
 	@$(UV) pip sync -q --compile-bytecode --python $(VENV) $(LOCKS)
 	@$(UV) pip install -q --python $(VENV) --no-deps --no-build-isolation -e .
 	@touch $@
+
+cluster-up: ## Bring up a real one-node Kubernetes on this machine (root, Go 1.26, Debian 12; the first time builds 8 minutes)
+	@hack/kube/cluster.sh up
+
+cluster-down: ## End it, and put this machine back as it was
+	@hack/kube/cluster.sh down
+
+cluster-status: ## Show its node and pods
+	@hack/kube/cluster.sh status
 
 clean: ## Remove the environments and caches of this clone (state and downloads stay)
 	@rm -rf $(VENV) $(TOOLS) .mypy_cache .ruff_cache .pytest_cache .hypothesis htmlcov build ./*.egg-info .coverage .coverage.*
