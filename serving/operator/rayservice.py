@@ -206,6 +206,8 @@ def _pod(
     }
     if sources:
         container["envFrom"] = sources
+    if pool.env:
+        container["env"] = [{"name": name, "value": value} for name, value in sorted(pool.env.items())]
     shared = pool.shared_memory if placed else _HEAD_SHARED_MEMORY
     spec: Json = {
         "automountServiceAccountToken": False,
