@@ -154,7 +154,7 @@ def python_environment() -> dict[str, str]:
         "PATH": f"{sys.prefix}/bin:/usr/local/bin:/usr/bin:/bin",
         "PYTHONPATH": str(ROOT),
         "PYTHONDONTWRITEBYTECODE": "1",
-        "HOME": "/tmp",
+        "HOME": "/tmp",  # noqa: S108 - inside the pod
     }
 
 
