@@ -27,7 +27,7 @@ def main() -> int:
             ROOT / "docs" / "cli.md": cli_reference(),
             ROOT / "docs" / "settings.md": settings_reference(),
             ROOT / "docs" / "resources.md": resources_reference(),
-            **definitions(ROOT / "helm" / "tidegate" / "crds"),
+            **definitions(ROOT / "helm" / "tidegate" / "files" / "crds"),
             **compiled_pipelines(Path(folder)),
         }
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
