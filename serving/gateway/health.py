@@ -18,7 +18,8 @@ _REMEMBER_SECONDS = 1.0  # probes of many load balancers must not become load on
 class Health:
     """Answers probes.
 
-    Ready means: it can serve somebody, so of one deployment at least the stable version's engine answers. Another
+    Ready means: it can serve somebody, so of one deployment at least the stable version's engine answers; or that there
+    is no deployment, which it has heard from the store: an installation is whole before its first model. Another
     engine that does not (a candidate's, another team's) degrades, and so does what only delays bookkeeping: with a
     probe that looks at more, one broken canary would take all gateways out of their Service.
     """
@@ -38,7 +39,8 @@ class Health:
         stores = {"routing": parts.watch.problem} | {writer.name: writer.problem for writer in parts.writers}
         stable = (table.arm("stable") for table in tables.values())
         serving = any(engines.get(arm.target, False) for arm in stable if arm is not None)
-        ready = serving and not parts.drain.begun
+        nothing_to_serve = not tables and parts.watch.informed
+        ready = (serving or nothing_to_serve) and not parts.drain.begun
         degraded = any(problem is not None for problem in stores.values()) or not all(engines.values())
         state = ("degraded" if degraded else "ready") if ready else "unready"
         body: dict[str, Any] = {
