@@ -10,9 +10,9 @@ import pytest
 
 from tests.integration.chart.charts import Helm
 from tests.kube_api import ROOT, KubeApi
-from tests.kube_fixtures import install, kube
+from tests.kube_fixtures import install, kube, namespace
 
-__all__ = ["cluster", "helm", "kube"]
+__all__ = ["cluster", "helm", "kube", "namespace"]
 
 _NO_PROGRAM = 3
 """What hack/helm/build.sh exits with when there is no Go to build Helm with."""
