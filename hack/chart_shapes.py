@@ -69,6 +69,7 @@ _POOL = _closed(
     kueueQueue=_TEXT,
     volumes=_OBJECTS,
     volumeMounts=_OBJECTS,
+    env=_TEXTS,
 )
 _CHECK = _closed(
     ("deployment",),
@@ -95,6 +96,8 @@ _BY_PATH: dict[str, Shape] = {
     "mlflow.webhookSecret": _SECRET,
     "redis.address": {"type": "string", "pattern": r"^([^@\s]+:[0-9]+)?$"},
     "kfp.caConfigMap": _SECRET,
+    "kfp.uiUrl": _URL,
+    "kfp.authentication": _one_of("none", "token", "serviceAccountToken", "cookie", "header"),
     "gateway.service.type": _one_of("ClusterIP", "NodePort", "LoadBalancer"),
     "gateway.httpRoute.parentRefs": {"type": "array", "items": _PARENT},
     "gateway.httpRoute.requestTimeout": _DURATION,
@@ -206,7 +209,8 @@ OWN = frozenset(
         CLUSTER__METRICS_PORT CLUSTER__WEBHOOK_SECRET_PATH CLUSTER__NODE_POOLS_PATH CLUSTER__ENGINE_IMAGE
         CLUSTER__RAY_VERSION CLUSTER__HEAD_CPU CLUSTER__HEAD_MEMORY CLUSTER__SERVICE_ACCOUNT CLUSTER__RAY_TOKEN_SECRET
         CLUSTER__REDIS_ADDRESS CLUSTER__REDIS_PASSWORD_SECRET CLUSTER__ENGINE_ENV_SECRET CLUSTER__ENGINE_ENV_CONFIG
-        KFP__URL KFP__NAMESPACE KFP__TOKEN_PATH KFP__CA_PATH
+        KFP__URL KFP__UI_URL KFP__NAMESPACE KFP__SERVICE_ACCOUNT KFP__EXPERIMENT KFP__TOKEN_PATH KFP__COOKIE_PATH
+        KFP__HEADER_NAME KFP__HEADER_VALUE_PATH KFP__CA_PATH
     """.split()  # noqa: SIM905 - a list would take forty lines
 )
 """What the chart's templates render from values of their own."""

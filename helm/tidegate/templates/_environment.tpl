@@ -42,10 +42,35 @@
 {{- end -}}
 
 {{- define "tidegate.kfpEnvironment" -}}
+{{- $kfp := .Values.kfp -}}
 {{- $env := dict -}}
-{{- if .Values.kfp.url -}}
-{{- $_ := set $env "TIDEGATE_KFP__URL" .Values.kfp.url -}}
-{{- $_ := set $env "TIDEGATE_KFP__NAMESPACE" (default (first (include "tidegate.pipelineNamespaces" . | fromJsonArray)) .Values.kfp.namespace) -}}
+{{- if $kfp.url -}}
+{{- $env = dict
+  "TIDEGATE_KFP__URL" $kfp.url
+  "TIDEGATE_KFP__NAMESPACE" (default (first (include "tidegate.pipelineNamespaces" . | fromJsonArray)) $kfp.namespace)
+  "TIDEGATE_KFP__EXPERIMENT" $kfp.experiment
+  "TIDEGATE_KFP__SERVICE_ACCOUNT" .Values.pipelines.serviceAccount
+-}}
+{{- with $kfp.uiUrl -}}
+{{- $_ := set $env "TIDEGATE_KFP__UI_URL" . -}}
+{{- end -}}
+{{- end -}}
+{{- $env | toJson -}}
+{{- end -}}
+
+{{- /* How the receiver shows who it is to Kubeflow Pipelines: a JSON list of variables. */ -}}
+{{- define "tidegate.kfpClient" -}}
+{{- $kfp := .Values.kfp -}}
+{{- $paths := dict "token" "TIDEGATE_KFP__TOKEN_PATH" "serviceAccountToken" "TIDEGATE_KFP__TOKEN_PATH" "cookie" "TIDEGATE_KFP__COOKIE_PATH" "header" "TIDEGATE_KFP__HEADER_VALUE_PATH" -}}
+{{- $env := list -}}
+{{- with get $paths $kfp.authentication -}}
+{{- $env = append $env (dict "name" . "value" "/etc/tidegate/kfp/credential") -}}
+{{- end -}}
+{{- if eq $kfp.authentication "header" -}}
+{{- $env = append $env (dict "name" "TIDEGATE_KFP__HEADER_NAME" "value" $kfp.headerName) -}}
+{{- end -}}
+{{- if $kfp.caConfigMap -}}
+{{- $env = append $env (dict "name" "TIDEGATE_KFP__CA_PATH" "value" "/etc/tidegate/kfp-ca/ca.crt") -}}
 {{- end -}}
 {{- $env | toJson -}}
 {{- end -}}

@@ -45,10 +45,16 @@
 {{- if and (eq $v.driftChecks.mode "kfp") $v.driftChecks.deployments -}}
 {{- $said = append $said "driftChecks.deployments is set, but driftChecks.mode=kfp renders no CronJob: empty the list and use 'tidegate pipelines schedule', or set the mode to cronjob" -}}
 {{- end -}}
-{{- if and $v.kfp.serviceAccountToken.enabled $v.kfp.existingSecret -}}
-{{- $said = append $said "kfp.existingSecret and kfp.serviceAccountToken.enabled are both set: choose one" -}}
+{{- if and (has $v.kfp.authentication (list "token" "cookie" "header")) (not $v.kfp.existingSecret) -}}
+{{- $said = append $said (printf "kfp.existingSecret is not set: name the Secret whose key '%s' kfp.authentication=%s needs" $v.kfp.authentication $v.kfp.authentication) -}}
 {{- end -}}
-{{- if and (not $v.kfp.url) (or $v.kfp.existingSecret $v.kfp.serviceAccountToken.enabled $v.kfp.caConfigMap $v.kfp.namespace) -}}
+{{- if and $v.kfp.existingSecret (has $v.kfp.authentication (list "none" "serviceAccountToken")) -}}
+{{- $said = append $said (printf "kfp.existingSecret is set, but kfp.authentication=%s uses none: set it to token, cookie or header" $v.kfp.authentication) -}}
+{{- end -}}
+{{- if and (eq $v.kfp.authentication "header") (not $v.kfp.headerName) -}}
+{{- $said = append $said "kfp.headerName is not set: name the header that kfp.authentication=header sends, for example kubeflow-userid" -}}
+{{- end -}}
+{{- if and (not $v.kfp.url) (or $v.kfp.existingSecret $v.kfp.caConfigMap $v.kfp.namespace $v.kfp.uiUrl (ne $v.kfp.authentication "none")) -}}
 {{- $said = append $said "kfp.url is not set, but other values of kfp are: give the address of Kubeflow Pipelines' API" -}}
 {{- end -}}
 {{- if $said -}}
