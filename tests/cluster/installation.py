@@ -24,7 +24,6 @@ from tests.cluster.node import (
     Json,
     Node,
     folder_claims,
-    load,
     python_environment,
     python_folders,
     python_volumes,
