@@ -88,7 +88,7 @@ class Installation:
         keys = self.home / "api-keys.yaml"
         ensure_default_keys(keys)
         return [
-            _secret("tidegate-attestation", {"attestation.key": secrets.token_bytes(32)}),
+            _secret("tidegate-attestation", {"attestation.key": secrets.token_hex(32).encode()}),
             _secret(
                 "tidegate-gateway",
                 {"api-keys.yaml": keys.read_bytes(), "user-pseudonym.key": secrets.token_bytes(32)},
