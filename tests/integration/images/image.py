@@ -85,10 +85,14 @@ class Image:
             {"destination": "/proc", "type": "proc", "source": "proc"},
             {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]},
         ]
-        mounts += [
-            {"destination": path, "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "nodev", "mode=1777"]}
-            for path in _WRITABLE
-        ]
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, path in enumerate(_WRITABLE):  # as an emptyDir is
+            empty = folder / f"empty-{number}"
+            empty.mkdir(exist_ok=True)
+            empty.chmod(0o777)
+            mounts.append(
+                {"destination": path, "type": "bind", "source": str(empty), "options": ["rbind", "rw", "nosuid"]}
+            )
         namespaces = ["pid", "mount", "ipc", "uts"] + ([] if host_network else ["network"])
         none: list[str] = []
         spec = {
@@ -105,7 +109,6 @@ class Image:
             "mounts": mounts,
             "linux": {"namespaces": [{"type": kind} for kind in namespaces]},
         }
-        folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.json").write_text(json.dumps(spec), encoding="utf-8")
         identity = f"tidegate-{os.getpid()}-{folder.name}"
         return ["runc", "run", "--bundle", str(folder), identity], identity
