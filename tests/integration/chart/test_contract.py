@@ -82,7 +82,7 @@ def test_settings_that_the_chart_renders_are_known_and_no_others(helm: Helm) -> 
     for name in VALUE_SETS:
         for item in helm.render(VALUE_SETS[name]):
             if item["kind"] == "ConfigMap" and item["metadata"]["name"].endswith(
-                ("-platform", "-pipelines", "-engines")
+                ("-platform", "-pipelines-env", "-engines")
             ):
                 rendered = {key for key in item["data"] if key.startswith("TIDEGATE_")}
                 assert rendered <= known, name
