@@ -1,6 +1,6 @@
 """Runs in a pod: trains the tests' adapters and registers each as a version in the MLflow of the installation.
 
-python -m tests.cluster.train_versions FOLDER        prints {"good": "1", "same": "2", "bad": "3"}
+    python -m tests.cluster.train_versions FOLDER        prints {"good": "1", "same": "2", "bad": "3"}
 """
 
 from __future__ import annotations
