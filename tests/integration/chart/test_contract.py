@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,15 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from monitoring.alerts.metrics import ReceiverMetrics
+from monitoring.alerts.tokens import read_token
+from serving.gateway.identity import Pseudonyms
 from serving.gateway.metrics import Metrics as GatewayMetrics
 from serving.operator.announcer import Metrics as OperatorMetrics
-from tests.integration.chart.charts import BASE, CHART, LOCAL, VALUE_SETS, Helm, Json, merged, one, pods
+from tests.integration.chart.charts import CHART, Helm, Json, merged, one, pods
+from tests.integration.chart.value_sets import BASE, LOCAL, VALUE_SETS
+from tidegate import attestation
 from tidegate.adapters.mlflow_server import mlflow_environment
+from tidegate.api_keys import ApiKeys
 from tidegate.domain.node_pools import NodePool, read_node_pools
 from tidegate.settings import Settings, load_settings
 
@@ -124,6 +130,20 @@ def test_a_gateway_has_time_to_drain(helm: Helm) -> None:
     spec = dict(pods(helm.render(BASE)))["Deployment/tidegate-gateway"]["spec"]
     sleep = spec["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert spec["terminationGracePeriodSeconds"] > sleep + DRAIN_SECONDS + 1
+
+
+def test_the_documented_commands_make_secrets_that_the_processes_take(tmp_path: Path) -> None:
+    text = (CHART.parents[1] / "docs" / "chart.md").read_text(encoding="utf-8")
+    block = re.search(r"```\n(openssl rand.*?)kubectl", text, re.DOTALL)
+    assert block
+    subprocess.run(["bash", "-euc", block.group(1) + 'printf %s "$key" > key'], cwd=tmp_path, check=True)
+    assert len(attestation.load_key(tmp_path / "attestation.key")) == 32
+    assert len(read_token(tmp_path / "token")) >= 32
+    Pseudonyms.load_or_create(tmp_path / "user-pseudonym.key").of("somebody")
+    keys = ApiKeys.load(tmp_path / "api-keys.yaml")
+    caller = keys.authenticate(f"Bearer {(tmp_path / 'key').read_text()}")
+    assert caller is not None
+    assert caller.name == "app"
 
 
 # --- metrics ----------------------------------------------------------------------------------------------------------

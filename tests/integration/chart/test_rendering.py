@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.integration.chart.charts import BASE, CHART, LOCAL, VALUE_SETS, Helm, Json, merged, one, pods
+from tests.integration.chart.charts import CHART, Helm, Json, merged, one, pods
+from tests.integration.chart.value_sets import BASE, LOCAL, VALUE_SETS
 from tests.kube_api import ROOT
 
 pytestmark = pytest.mark.integration
