@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import torch
 from safetensors.torch import load_file, save_file
 
 from components.datasets.rows import TrafficMessage
 from components.fine_tune.logic import run as fine_tune
 from serving.engines.adapter_files import adapter_digest
+from tests.integration.registry.conftest import Server
 from tests.integration.registry.documents import version_document
 from tidegate import attestation
 from tidegate.adapters import storage
 from tidegate.adapters.base_model import resolve_base_model
 from tidegate.adapters.mlflow_models import MlflowModels
 from tidegate.adapters.mlflow_registry import ADAPTER_PATH, VERSION_PATH, MlflowRegistry
+from tidegate.ids import digest_bytes, digest_json
 from tidegate.prompt import GenerationDefaults, PromptTemplate
 from tidegate.settings import load_settings
 
+ROOT = Path(__file__).resolve().parent.parent
 BASE = "builtin:smollm2-135m-instruct"
 MODEL = "banking-intent"
 _TEXTS = {
@@ -46,7 +52,7 @@ def messages(prefix: str) -> Iterator[TrafficMessage]:
 
 @dataclass
 class Versions:
-    """Registers the adapters of `make_adapters` as versions."""
+    """Registers `adapters()` as versions."""
 
     registry: MlflowRegistry
     mlflow_uri: str
@@ -88,8 +94,29 @@ class Versions:
         self.registry.set_alias(MODEL, "challenger", version)
 
 
-def make_adapters(folder: Path, mlflow_uri: str) -> Path:
-    """`good` was trained; `same` answers as good does; `bad` never learned anything."""
+def adapters() -> Path:
+    """A folder with `good`, which was trained, `same`, which answers as good does, and `bad`, which learned nothing.
+
+    Trained once on a machine (a minute on 2 cores) and kept in the user's cache under what they are made of.
+    """
+    sources = [Path(__file__), *sorted((ROOT / "components" / "fine_tune").glob("*.py"))]
+    key = digest_json([torch.__version__, *(digest_bytes(path.read_bytes()) for path in sources)])
+    kept = Path.home() / ".cache" / "tidegate" / "test-adapters" / key.removeprefix("sha256:")[:16]
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
+            server = Server(Path(folder))
+            server.start()
+            try:
+                made = _train(Path(folder) / "made", server.uri)
+            finally:
+                server.stop()
+            with contextlib.suppress(OSError):  # somebody else was quicker: theirs are the same
+                made.rename(kept)
+    return kept
+
+
+def _train(folder: Path, mlflow_uri: str) -> Path:
     data = folder / "data"
     data.mkdir(parents=True)
     rows = [

@@ -59,7 +59,7 @@ def platform(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[I
 
 @pytest.fixture(scope="module")
 def versions(platform: Installation) -> dict[str, str]:
-    return platform.train_versions()
+    return platform.register_versions()
 
 
 def test_an_installation_is_ready_as_soon_as_helm_says_so(platform: Installation) -> None:

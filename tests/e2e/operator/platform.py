@@ -21,7 +21,7 @@ from tests.integration.engines.platform import free_ports, ray_head
 from tests.integration.registry.conftest import Server
 from tests.kube_api import KubeApi
 from tests.kuberay import KubeRayStandIn
-from tests.model_versions import BASE, MODEL, Versions, make_adapters
+from tests.model_versions import BASE, MODEL, Versions, adapters
 from tidegate import attestation
 from tidegate.adapters.mlflow_registry import MlflowRegistry
 from tidegate.api_keys import ensure_default_keys
@@ -171,7 +171,6 @@ def cluster(api: KubeApi, home: Path) -> Iterator[Cluster]:
         mlflow = Server(home)
         mlflow.start()
         stack.callback(mlflow.stop)
-        adapters = make_adapters(home / "adapters", mlflow.uri)
         ray = stack.enter_context(ray_head(home))
         stack.enter_context(KubeRayStandIn(api, namespace, ray))
         pools = home / "pools.yaml"
@@ -220,7 +219,7 @@ def cluster(api: KubeApi, home: Path) -> Iterator[Cluster]:
                 registry=MlflowRegistry(mlflow.uri, cache=home / "cache"),
                 mlflow_uri=mlflow.uri,
                 key=settings.attestation_key_path,
-                adapters=adapters,
+                adapters=adapters(),
             ),
         )
 

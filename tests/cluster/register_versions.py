@@ -1,6 +1,6 @@
-"""Runs in a pod: trains the tests' adapters and registers each as a version in the MLflow of the installation.
+"""Runs in a pod, where the artifact store is: registers the tests' adapters in the installation's MLflow.
 
-python -m tests.cluster.train_versions FOLDER        prints {"good": "1", "same": "2", "bad": "3"}
+python -m tests.cluster.register_versions FOLDER        prints {"good": "1", "same": "2", "bad": "3"}
 """
 
 from __future__ import annotations
