@@ -24,6 +24,7 @@ import yaml
 from tests.cluster.node import (
     BASE_IMAGE,
     ROOT,
+    USER,
     Json,
     Node,
     folder_claims,
@@ -131,6 +132,8 @@ class Installation:
     def register_versions(self) -> dict[str, str]:
         """Registers three adapters in a pod; their version numbers by name."""
         shutil.copytree(adapters(), self.data / "adapters")
+        for path in (self.data / "adapters").rglob("*"):
+            os.chown(path, USER, USER)
         volumes, mounts = python_volumes()
         name = "register-versions"
         environment = {**python_environment(), "TIDEGATE_CACHE": f"{DATA}/cache", "TIDEGATE_HOME": "/tmp/tidegate"}  # noqa: S108

@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from tests.model_versions import Versions, make_adapters
+from tests.model_versions import Versions
 from tidegate.adapters.mlflow_registry import MlflowRegistry
 from tidegate.settings import load_settings
 
@@ -20,7 +20,7 @@ def main(folder: Path) -> None:
         registry=MlflowRegistry(settings.mlflow_uri, cache=settings.cache),
         mlflow_uri=settings.mlflow_uri,
         key=settings.attestation_key_path,
-        adapters=make_adapters(folder, settings.mlflow_uri),
+        adapters=folder,
     )
     print(json.dumps({name: versions.register(name) for name in ("good", "same", "bad")}))  # noqa: T201 - the answer
 
