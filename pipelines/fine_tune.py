@@ -15,6 +15,7 @@ from components.features.component import features
 from components.fine_tune.component import fine_tune as train
 from components.prepare.component import prepare
 from components.register.component import register
+from pipelines.placement import placed
 
 BASE_MODEL = "builtin:smollm2-135m-instruct"
 
@@ -48,6 +49,7 @@ def _steps(*, caching: bool, **given: Any) -> None:
                 "alpha",
                 "seed",
                 "price_per_hour",
+                "node_pool",
                 "run_name",
             )
         },
@@ -62,6 +64,7 @@ def _steps(*, caching: bool, **given: Any) -> None:
         seed=given["seed"],
         override_by=given["override_by"],
         override_reason=given["override_reason"],
+        node_pool=given["node_pool"],
         run_name=given["run_name"],
     )
     registered = register(
@@ -73,9 +76,12 @@ def _steps(*, caching: bool, **given: Any) -> None:
         alias=given["alias"],
         trigger=given["trigger"],
         parent_version=given["parent_version"],
+        node_pool=given["node_pool"],
         run_name=given["run_name"],
     )
-    for task in (prepared, featured, trained, evaluated, registered):
+    names = ("prepare", "features", "fine-tune", "evaluate", "register")
+    for name, task in zip(names, (prepared, featured, trained, evaluated, registered), strict=True):
+        placed(name, task)
         task.set_caching_options(enable_caching=caching)
 
 
@@ -99,6 +105,7 @@ def fine_tune(  # noqa: PLR0913, PLR0917 - the parameters are the form that the 
     rank: int = 16,
     alpha: int = 32,
     price_per_hour: float = 0.0,
+    node_pool: str = "",
     champion: str = "",
     gate: dict = {},  # type: ignore[type-arg]  # noqa: B006
     eval_max_rows: int = 160,
@@ -130,6 +137,7 @@ def fine_tune(  # noqa: PLR0913, PLR0917 - the parameters are the form that the 
         rank: of the adapter.
         alpha: the adapter is scaled by alpha / rank.
         price_per_hour: of one training worker, in the currency of your choice.
+        node_pool: nodes of a cluster that training runs on, a pool of the platform's; empty takes the site's.
         champion: version to compare with, name/version or name@alias; empty, or an alias not set yet, means none.
         gate: {"checks": [{"check": "min_value", "metric": "exact_match", "limit": 0.6}, …]}; empty takes the default.
         eval_max_rows: test rows above this are sampled, stratified by label.
@@ -166,6 +174,7 @@ def retrain(  # noqa: PLR0913, PLR0917 - see fine_tune
     rank: int = 16,
     alpha: int = 32,
     price_per_hour: float = 0.0,
+    node_pool: str = "",
     gate: dict = {},  # type: ignore[type-arg]  # noqa: B006
     eval_max_rows: int = 160,
     alias: str = "challenger",
@@ -196,6 +205,7 @@ def retrain(  # noqa: PLR0913, PLR0917 - see fine_tune
         rank: of the adapter; the champion's.
         alpha: the adapter is scaled by alpha / rank.
         price_per_hour: of one training worker, in the currency of your choice.
+        node_pool: nodes of a cluster that training runs on, a pool of the platform's; empty takes the site's.
         gate: checks of the quality gate; empty takes the default.
         eval_max_rows: test rows above this are sampled, stratified by label.
         alias: alias that nominates the version for a rollout.

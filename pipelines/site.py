@@ -1,0 +1,214 @@
+"""A site: what a cluster adds to the pipelines. One YAML file, closed; its defaults are what the chart renders.
+
+release: tidegate
+images: {registry: registry.example.com/ml, tag: 0.1.0}
+training: {nodePool: a100, gpus: 1}
+steps:
+  prepare: {resources: {memory: 8Gi}}
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from tidegate.domain.node_pools import Quantity, Toleration
+from tidegate.domain.resource_base import LongName, Name, Resource, Text
+from tidegate.errors import InvalidInput
+
+STEPS: Final = ("new-rows", "prepare", "features", "fine-tune", "evaluate", "register", "drift-check")
+TRAINING_STEPS: Final = ("fine-tune", "evaluate", "register")
+"""They hand their work to the pool 'train'."""
+SECRET_KEYS: Final = (
+    "TIDEGATE_DATABASE_URL",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "MLFLOW_TRACKING_USERNAME",
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_TOKEN",
+)
+PLAIN_KEYS: Final = (
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "FSSPEC_S3_ENDPOINT_URL",
+    "MLFLOW_S3_ENDPOINT_URL",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "REQUESTS_CA_BUNDLE",
+    "SSL_CERT_FILE",
+)
+"""Beside the settings: what object storage, MLflow and proxies read."""
+_FORBIDDEN_HOMES = ("/", "/etc", "/tmp", "/var")  # noqa: S108 - refused, not used
+
+MountPath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._/-]{1,200}$")]
+EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
+Seconds = Annotated[int, Field(strict=True, ge=1, le=604_800)]
+
+
+class Images(Resource):
+    """One image a role."""
+
+    registry: Text = Field(default="ghcr.io", description="images are <registry>/tidegate/<role>:<tag>")
+    tag: str = Field(default="", max_length=128, description="unset: this release")
+    pipeline_data: str = Field(default="", description="whole reference of the image of step pods; wins")
+    train: str = Field(default="", description="whole reference of the image of training jobs; wins")
+    pull_policy: Literal["", "Always", "IfNotPresent", "Never"] = Field(default="", description="unset: Kubernetes'")
+    pull_secret: LongName | None = Field(default=None, description="Secret with the registry's credentials")
+
+    def of(self, role: Literal["pipeline-data", "train"]) -> str:
+        """The reference of a role's image."""
+        given = self.pipeline_data if role == "pipeline-data" else self.train
+        return given or f"{self.registry.rstrip('/')}/tidegate/{role}:{self.tag or _release()}"
+
+
+class Environment(Resource):
+    """Where step pods and training pods take their environment from."""
+
+    config_map: LongName | None = Field(default=None, description="unset: <release>-pipelines")
+    config_keys: tuple[EnvName, ...] = Field(
+        default=(), description="its keys; unset: every setting, and what object storage, MLflow and proxies read"
+    )
+    secret: LongName = Field(default="tidegate-pipelines", description="existing Secret; keys are variables' names")
+    secret_keys: tuple[EnvName, ...] = Field(default=SECRET_KEYS, description="its keys that may be there")
+    required_keys: tuple[EnvName, ...] = Field(
+        default=("TIDEGATE_DATABASE_URL",), description="its keys that must be there; a pod waits for them and says so"
+    )
+    files: MountPath = Field(default="/etc/tidegate/pipelines", description="where its keys are also found as files")
+    variables: dict[EnvName, str] = Field(default={}, description="further variables of every pod")
+
+
+class Claim(Resource):
+    """A PersistentVolumeClaim in every step pod. Training pods get theirs from the node pool."""
+
+    name: LongName = Field(description="an existing claim in the namespace of the runs")
+    mount_path: MountPath = Field(description="where it is mounted")
+    sub_path: str = Field(default="", max_length=200, description="a folder in it")
+
+
+class Resources(Resource):
+    """Of one step pod. Memory is request and limit, so that a step is never evicted for what it was promised."""
+
+    cpu: Quantity | None = Field(default=None, description="request")
+    cpu_limit: Quantity | None = Field(default=None, description="unset: none")
+    memory: Quantity | None = Field(default=None, description="request and limit")
+
+
+class Retries(Resource):
+    """Of a step whose pod failed or was lost. A job that failed for good says so again and is not done again."""
+
+    count: Annotated[int, Field(strict=True, ge=0, le=20)] = 2
+    backoff_seconds: Seconds = Field(default=10, description="before the first")
+    backoff_factor: Annotated[float, Field(ge=1.0, le=10.0)] = 2.0
+    longest_backoff_seconds: Seconds = 120
+
+
+class Step(Resource):
+    """What is said of one step; what is unset is taken from `defaults`, then from the built-in values."""
+
+    image: str = Field(default="", description="whole reference; wins over `images`")
+    node_pool: str | None = Field(default=None, description="pool of `nodePools` whose nodes the step's pod runs on")
+    resources: Resources = Resources()
+    retries: Retries | None = None
+    timeout_seconds: Seconds | None = Field(default=None, description="of the step's pod")
+    node_selector: dict[str, str] = Field(default={}, description="labels of nodes, beside the pool's")
+    tolerations: tuple[Toleration, ...] = ()
+    labels: dict[str, str] = Field(default={}, description="of the pod")
+    annotations: dict[str, str] = Field(default={}, description="of the pod")
+
+
+class Training(Resource):
+    """How fine-tune, evaluate and register are carried out; see TIDEGATE_JOBS__* in docs/settings.md."""
+
+    runner: Literal["rayjob", "step"] = Field(
+        default="rayjob", description="a KubeRay RayJob, or the step's own pod (no KubeRay needed)"
+    )
+    node_pool: str = Field(default="", description="pool of the jobs; a run's parameter node_pool wins")
+    gpus: Annotated[int, Field(strict=True, ge=0, le=64)] = Field(default=0, description="of each pod of a job")
+    service_account: str | None = Field(default=None, description="of RayJob pods; unset: <release>-training")
+    cluster: str = Field(default="", description="an existing RayCluster to submit to, instead of one for each job")
+    pending_seconds: Seconds = 1800
+    deadline_seconds: Seconds = 86_400
+    ttl_seconds: Seconds = 300
+    reattach_seconds: Seconds = 300
+    abandoned_seconds: Seconds = 900
+
+
+class NodePools(Resource):
+    """The ConfigMap with the node pools that the chart renders from `gpuNodePools`."""
+
+    config_map: LongName | None = Field(default=None, description="unset: <release>-node-pools")
+    key: Text = "node-pools.yaml"
+    file: str = Field(
+        default="", description="a copy of it beside the site file; needed when a step's pod names a pool"
+    )
+
+
+class Site(Resource):
+    """Everything a package says of its cluster."""
+
+    release: Name = Field(default="tidegate", description="full name of the Helm release")
+    images: Images = Images()
+    environment: Environment = Environment()
+    node_pools: NodePools = NodePools()
+    claims: tuple[Claim, ...] = Field(default=(), max_length=16)
+    home: MountPath = Field(default="/var/lib/tidegate", description="state folder of a pod; empty at its start")
+    training: Training = Training()
+    defaults: Step = Step()
+    steps: dict[str, Step] = Field(default={}, description="by step")
+
+    @property
+    def config_map(self) -> str:
+        return self.environment.config_map or f"{self.release}-pipelines"
+
+    @property
+    def pools_config_map(self) -> str:
+        return self.node_pools.config_map or f"{self.release}-node-pools"
+
+
+def read_site(path: Path | None) -> Site:
+    """The site of a file; without a file, a cluster where everything has the chart's default name.
+
+    Raises:
+        InvalidInput: the file cannot be read, or a field is wrong; the message names it.
+    """
+    if path is None:
+        return Site()
+    try:
+        found: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        site = Site.model_validate({} if found is None else found)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InvalidInput(f"site file {path} cannot be read: {error}", next_step="Correct the file.") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "(whole)"
+        message = f"site file {path}: {where} = {first['input']!r:.80}: {first['msg']}"
+        raise InvalidInput(message, next_step="Correct the field; docs/pipelines.md lists them.") from None
+    _check(site, path)
+    return site
+
+
+def _check(site: Site, path: Path) -> None:
+    unknown = sorted(set(site.steps) - set(STEPS))
+    if unknown:
+        step = f"Use {', '.join(STEPS)}."
+        raise InvalidInput(f"site file {path}: steps.{unknown[0]}: there is no such step", next_step=step)
+    if site.home in _FORBIDDEN_HOMES:
+        step = "Name a folder of its own, for example /var/lib/tidegate."
+        raise InvalidInput(f"site file {path}: home = {site.home!r} would hide the system's files", next_step=step)
+    lost = sorted(set(site.environment.required_keys) - set(site.environment.secret_keys))
+    if lost:
+        step = "Add it to environment.secretKeys, or take it out of environment.requiredKeys."
+        raise InvalidInput(f"site file {path}: environment.requiredKeys: {lost[0]} is no key of it", next_step=step)
+
+
+def _release() -> str:
+    from importlib.metadata import version  # noqa: PLC0415 - only where no tag is given
+
+    return version("tidegate")
