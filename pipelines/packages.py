@@ -64,11 +64,17 @@ def compile_site(site: Site, folder: Path, base: Path | None = None) -> list[Pat
     pools = _pools(site, base)
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    with placing(lambda step, task: _place(site, pools, step, task)):
+    lifetimes: dict[str, int] = {}
+
+    def place_task(step: str, task: Any) -> None:
+        lifetimes[task.name] = _place(site, pools, step, task)
+
+    with placing(place_task):
         for name, place in PIPELINES.items():
             module, _, function = place.partition(":")
             made = getattr(import_module(module), function)
             again = dsl.pipeline(name=made.name, description=made.description)(made.pipeline_func)
+            _let_retries_live(again.pipeline_spec, lifetimes)
             path = folder / f"{name}.yaml"
             compiler.Compiler().compile(again, str(path))
             written.append(path)
@@ -133,8 +139,19 @@ def _own_variables(site: Site) -> dict[str, str]:
     }
 
 
-def _place(site: Site, pools: Mapping[str, NodePool], name: str, task: Any) -> None:
-    """Everything that the step's pod is given."""
+def _let_retries_live(spec: Any, lifetimes: Mapping[str, int]) -> None:
+    """The SDK cuts this field to an hour; the backend takes what is written."""
+    for name, task in spec.root.dag.tasks.items():
+        if task.retry_policy.max_retry_count:
+            task.retry_policy.backoff_max_duration.seconds = lifetimes[name]
+
+
+def _place(site: Site, pools: Mapping[str, NodePool], name: str, task: Any) -> int:
+    """Everything that the step's pod is given.
+
+    Returns:
+        Seconds in which all tries of the step fit.
+    """
     from kfp import kubernetes  # noqa: PLC0415
 
     step, given = site.defaults, site.steps.get(name, Step())
@@ -149,10 +166,10 @@ def _place(site: Site, pools: Mapping[str, NodePool], name: str, task: Any) -> N
             num_retries=retries.count,
             backoff_duration=f"{retries.backoff_seconds}s",
             backoff_factor=retries.backoff_factor,
-            backoff_max_duration=f"{retries.longest_backoff_seconds}s",
         )
     longest = site.training.deadline_seconds + _THIN_SPARE_SECONDS if name in TRAINING_STEPS else _DATA_SECONDS
-    kubernetes.set_timeout(task, given.timeout_seconds or step.timeout_seconds or longest)
+    timeout = given.timeout_seconds or step.timeout_seconds or longest
+    kubernetes.set_timeout(task, timeout)
     if site.images.pull_policy:
         kubernetes.set_image_pull_policy(task, site.images.pull_policy)
     if site.images.pull_secret:
@@ -162,6 +179,7 @@ def _place(site: Site, pools: Mapping[str, NodePool], name: str, task: Any) -> N
         kubernetes.add_pod_label(task, key, value)
     for key, value in sorted({**step.annotations, **given.annotations}.items()):
         kubernetes.add_pod_annotation(task, key, value)
+    return retries.lifetime(timeout)
 
 
 def _environment(site: Site, task: Any) -> None:

@@ -31,7 +31,7 @@ def cron(text: str) -> str:
     if len(fields) != _FIELDS or not all(_FIELD.fullmatch(field) for field in fields):
         raise InvalidInput(
             f"--cron {text!r} is no schedule",
-            next_step="Write minute hour day month weekday, for example '30 2 * * *', with seconds before it if need be.",
+            next_step="Write minute hour day month weekday, for example '30 2 * * *'; seconds may come before it.",
         )
     return " ".join(fields)
 

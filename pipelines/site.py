@@ -101,12 +101,20 @@ class Resources(Resource):
 
 
 class Retries(Resource):
-    """Of a step whose pod failed or was lost. A job that failed for good says so again and is not done again."""
+    """Of a step whose pod failed. A job that failed for good says so again, and is not done again."""
 
     count: Annotated[int, Field(strict=True, ge=0, le=20)] = 2
     backoff_seconds: Seconds = Field(default=10, description="before the first")
     backoff_factor: Annotated[float, Field(ge=1.0, le=10.0)] = 2.0
-    longest_backoff_seconds: Seconds = 120
+
+    def lifetime(self, timeout: int) -> int:
+        """Seconds in which all tries of a step fit.
+
+        KFP's backoffMaxDuration is Argo's maxDuration: not the longest wait, but the longest life of all tries
+        together. A try is ended by it, and none begins after it.
+        """
+        waits = sum(self.backoff_seconds * self.backoff_factor**number for number in range(self.count))
+        return (self.count + 1) * timeout + round(waits)
 
 
 class Step(Resource):

@@ -1,0 +1,315 @@
+"""Compute on KubeRay: a job is a RayJob, named after its key, followed through the artifact store.
+
+What is told to stop and what is lost look alike to a step: both begin with SIGTERM or with nothing. So a step never
+ends its RayJob when it goes; it says that it leaves, and the job waits for the step's next pod before it ends itself
+(`tidegate.adapters.rayjob_main`). A lost pod costs no second training, and an ended run stops paying soon.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any, Final, Self
+
+from tidegate.adapters.job_folder import Follower, JobFolder, Outcome, folder_uri
+from tidegate.adapters.kube.api import KubeApi, NotThere
+from tidegate.adapters.kube.kinds import Object
+from tidegate.adapters.kube.pods import POD, troubles
+from tidegate.adapters.rayjob_manifest import CLUSTER_LABEL, DIGEST, RAY_JOB, JobSite, rayjob, rayjob_name
+from tidegate.clock import Clock, SystemClock
+from tidegate.domain.node_pools import read_node_pools
+from tidegate.errors import Conflict, NotFound, ResourceExhausted, TidegateError, Unavailable
+from tidegate.ports import JobProgress, JobSpec
+from tidegate.settings import Settings
+
+_BEAT_SECONDS: Final = 15.0
+_GRACE_SECONDS: Final = 20.0
+"""Between the end of a RayJob and its outcome in the store, which may show it late."""
+_SILENT_SECONDS: Final = 60.0
+"""A RayJob without any status for so long has no operator."""
+_AWAY_SECONDS: Final = 300.0
+_ENDED: Final = frozenset({"Complete", "Failed", "ValidationFailed"})
+_BEFORE_WORK: Final = frozenset({"", "Initializing", "Waiting", "Retrying"})
+_QUEUED: Final = frozenset({"Suspended", "Suspending"})
+_TERMINATED: Final = 128 + signal.SIGTERM
+
+
+class RayJobCompute:
+    """The Compute port.
+
+    Args:
+        api: the namespace of the RayJobs.
+        settings: `jobs`, and where artifacts are.
+        site: what the platform adds to a job.
+    """
+
+    def __init__(self, api: KubeApi, settings: Settings, site: JobSite, clock: Clock | None = None) -> None:
+        self._api = api
+        self._settings = settings
+        self._site = site
+        self._clock = clock or SystemClock()
+        self._attempts: dict[str, int] = {}
+
+    @classmethod
+    def connect(cls, settings: Settings) -> Self:
+        """The API server of this pod, and its namespace.
+
+        Raises:
+            InvalidInput: no service account, or the node pools cannot be read.
+        """
+        path = settings.cluster.node_pools_path
+        pools = read_node_pools(path) if path is not None and path.exists() else {}
+        api = KubeApi.connect(settings.cluster.namespace, seconds=settings.cluster.request_timeout)
+        return cls(api, settings, JobSite(jobs=settings.jobs, cluster=settings.cluster, pools=pools))
+
+    def submit(self, job: JobSpec) -> None:
+        """Creates the RayJob of the attempt that counts, or finds it there.
+
+        Raises:
+            Conflict: the key belongs to other work.
+            NotFound: the cluster has no KubeRay.
+            InvalidInput: no such node pool, or the API server refuses the RayJob.
+            Denied: the step's service account may not create one.
+        """
+        folder = self._folder(job.key)
+        folder.claim(job)
+        number, outcome = folder.attempt(self._clock, self._settings.jobs.failure_kept_seconds)
+        self._attempts[job.key] = number
+        if outcome is not None:
+            return
+        body = rayjob(job, number, folder.uri, self._site)
+        try:
+            self._create(body)
+        except NotThere:
+            raise NotFound(
+                f"namespace {self._api.namespace!r} of this cluster takes no RayJobs of {RAY_JOB.version}",
+                next_step="Install KubeRay (v1.6 or v1.7), or set training.runner: step in the site file.",
+            ) from None
+
+    def follow(self, key: str) -> Iterator[JobProgress]:
+        """Progress from the beginning, until the attempt has an outcome. What delays it is told, too.
+
+        Raises:
+            Unavailable: the API server or the artifact store stays away.
+        """
+        number, folder = self._attempt(key), self._folder(key)
+        view = _View(self._api, rayjob_name(key, number), self._settings.jobs.pending_seconds)
+        with _following(folder, number):
+            part, away_since = 1, 0.0
+            while True:
+                try:
+                    while (lines := folder.said(number, part)) is not None:
+                        yield from lines
+                        part += 1
+                    outcome = folder.outcome(number)
+                    if outcome is None:
+                        sentences, ended = view.look()
+                        for sentence in sentences:
+                            yield JobProgress(time=self._clock.now(), message=sentence)
+                        if ended is not None and folder.outcome(number) is None:
+                            folder.end(number, Outcome.of_error(ended, self._clock.now()))
+                            self._forget(key, number)
+                        outcome = folder.outcome(number) if ended is not None else None
+                    away_since = 0.0
+                except Unavailable:
+                    away_since = away_since or time.monotonic()
+                    if time.monotonic() - away_since > _AWAY_SECONDS:
+                        raise
+                    outcome = None
+                if outcome is not None:
+                    while (lines := folder.said(number, part)) is not None:
+                        yield from lines
+                        part += 1
+                    return
+                time.sleep(self._settings.jobs.poll_seconds)
+
+    def result(self, key: str) -> dict[str, Any]:
+        """The result; the RayJobs of this work are deleted when it succeeded.
+
+        Raises:
+            TidegateError: the job's own error.
+            Unavailable: its pods were lost.
+        """
+        number, folder = self._attempt(key), self._folder(key)
+        if folder.outcome(number) is None:
+            for _ in self.follow(key):
+                pass
+        outcome = folder.outcome(number)
+        if outcome is None:
+            raise NotFound(f"job {key!r} has no outcome", next_step="Submit it first.")
+        if outcome.state == "succeeded":
+            for earlier in range(1, number + 1):
+                self._forget(key, earlier)
+        return outcome.unwrap()
+
+    def _create(self, body: Object) -> None:
+        try:
+            self._api.create(RAY_JOB, body)
+            return
+        except NotThere:
+            raise
+        except Conflict:
+            there = self._api.get(RAY_JOB, body["metadata"]["name"])
+        if there is None:  # it went between the two calls
+            self._api.create(RAY_JOB, body)
+            return
+        if (there["metadata"].get("annotations") or {}).get(DIGEST) != body["metadata"]["annotations"][DIGEST]:
+            raise Conflict(
+                f"RayJob {body['metadata']['name']!r} is there for other work",
+                next_step="Give the run another name; a name stands for one piece of work.",
+            )
+
+    def _forget(self, key: str, attempt: int) -> None:
+        """A RayJob that could not be deleted loses its pods by itself, after its time to live."""
+        with suppress(TidegateError):
+            self._api.delete(RAY_JOB, rayjob_name(key, attempt))
+
+    def _folder(self, key: str) -> JobFolder:
+        return JobFolder(folder_uri(self._settings.artifacts_uri, key))
+
+    def _attempt(self, key: str) -> int:
+        if key not in self._attempts:
+            raise NotFound(f"nobody submitted job {key!r} here", next_step="Submit it first.")
+        return self._attempts[key]
+
+
+class _View:
+    """What the API server shows of a RayJob, turned into sentences and, at its end, into an error."""
+
+    def __init__(self, api: KubeApi, name: str, pending_seconds: float) -> None:
+        self._api, self._name, self._pending = api, name, pending_seconds
+        self._began = self._waiting_since = time.monotonic()
+        self._ended_since = 0.0
+        self._told: set[str] = set()
+        self._state: str | None = None
+
+    def look(self) -> tuple[list[str], TidegateError | None]:
+        """News, and why there will be no outcome."""
+        body = self._api.get(RAY_JOB, self._name)
+        if body is None:
+            return self._gone()
+        status = body.get("status") or {}
+        state = str(status.get("jobDeploymentStatus") or "")
+        news = []
+        if state != self._state:
+            self._state = state
+            news.append(f"RayJob {self._name}: {state or 'created'}{self._reason(status)}")
+        if state in _ENDED:
+            return news, self._ended(status)
+        if state in _QUEUED:
+            self._waiting_since = time.monotonic()  # a queue may be long
+        if state in _BEFORE_WORK:
+            found = self._troubles(status)
+            if not status and time.monotonic() - self._began > _SILENT_SECONDS:
+                found.append(
+                    f"RayJob {self._name} has no status: does the KubeRay operator run and see this namespace?"
+                )
+            news += [sentence for sentence in found if sentence not in self._told]
+            self._told.update(found)
+            if time.monotonic() - self._waiting_since > self._pending:
+                self._delete()
+                return news, self._never_began(found)
+        return news, None
+
+    def _gone(self) -> tuple[list[str], TidegateError | None]:
+        if not self._patient():
+            step = "Start the run again; somebody may have deleted it to stop the training."
+            return [], Unavailable(f"RayJob {self._name} was deleted before it ended", next_step=step)
+        return [], None
+
+    def _ended(self, status: Object) -> TidegateError | None:
+        if self._patient():
+            return None
+        found = self._troubles(status)
+        told = "; ".join([*found, str(status.get("message") or "")]).strip("; ") or "its pods are gone"
+        reason = str(status.get("reason") or status.get("jobStatus") or status.get("jobDeploymentStatus"))
+        problem = f"RayJob {self._name} ended without an outcome ({reason}): {told[:600]}"
+        if "OOMKilled" in told:
+            return ResourceExhausted(problem, next_step="Give the node pool's pods more memory, or train smaller.")
+        return Unavailable(problem, next_step="The step is tried again; see the RayJob's events and pods.")
+
+    def _never_began(self, found: list[str]) -> TidegateError:
+        told = "; ".join(found) or "nobody says why"
+        return ResourceExhausted(
+            f"RayJob {self._name} did not begin within {self._pending:.0f} s: {told}",
+            next_step="Mend what it names; a pool with free nodes can be chosen with the parameter node_pool.",
+        )
+
+    def _patient(self) -> bool:
+        """The store may show an outcome later than the API server shows the end."""
+        self._ended_since = self._ended_since or time.monotonic()
+        return time.monotonic() - self._ended_since < _GRACE_SECONDS
+
+    def _troubles(self, status: Object) -> list[str]:
+        cluster = status.get("rayClusterName")
+        if not cluster:
+            return []
+        try:
+            return troubles(self._api.list(POD, labels=f"{CLUSTER_LABEL}={cluster}")[0])
+        except TidegateError:
+            return []
+
+    def _delete(self) -> None:
+        with suppress(TidegateError):
+            self._api.delete(RAY_JOB, self._name)
+
+    @staticmethod
+    def _reason(status: Object) -> str:
+        told = ": ".join(str(status[name]) for name in ("reason", "message") if status.get(name))
+        return f" ({told[:300]})" if told else ""
+
+
+class _Stopped(SystemExit):
+    """SIGTERM: the pod must go."""
+
+
+@contextmanager
+def _following(folder: JobFolder, attempt: int) -> Iterator[None]:
+    """Tells the job that it is followed; and, on SIGTERM, that its step leaves."""
+    done, beat = threading.Event(), time.time_ns()
+
+    def tell(*, leaving: bool = False) -> None:
+        nonlocal beat
+        beat += 1
+        with suppress(TidegateError):
+            folder.follow(attempt, Follower(beat=beat, leaving=leaving))
+
+    def keep() -> None:
+        while not done.wait(_BEAT_SECONDS):
+            tell()
+
+    tell()
+    thread = threading.Thread(target=keep, name="beat", daemon=True)
+    thread.start()
+    restore = _on_sigterm()
+    try:
+        yield
+    except _Stopped:
+        done.set()
+        thread.join()
+        tell(leaving=True)
+        print("the step is told to stop: its job waits for the step's next pod, then ends itself", flush=True)  # noqa: T201
+        raise
+    finally:
+        done.set()
+        restore()
+
+
+def _on_sigterm() -> Callable[[], None]:
+    """Turns SIGTERM into an exception of the main thread; elsewhere nothing can be done about it."""
+    if threading.current_thread() is not threading.main_thread():
+        return lambda: None
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise _Stopped(_TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, stop)
+
+    def restore() -> None:
+        signal.signal(signal.SIGTERM, before)
+
+    return restore
