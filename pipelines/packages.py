@@ -190,9 +190,7 @@ def _environment(site: Site, task: Any) -> None:
         task.set_env_variable(key, value)
     task.set_env_variable("TIDEGATE_JOBS", json.dumps(job_settings(site).model_dump(mode="json"), sort_keys=True))
     kubernetes.use_field_path_as_env(task, "TIDEGATE_RUN", _RUN_LABEL)
-    kubernetes.use_field_path_as_env(task, "TIDEGATE_CLUSTER__NAMESPACE", "metadata.namespace")
-    keys = [key for key in config_keys(site) if key != "TIDEGATE_CLUSTER__NAMESPACE"]
-    kubernetes.use_config_map_as_env(task, site.config_map, {key: key for key in keys}, optional=True)
+    kubernetes.use_config_map_as_env(task, site.config_map, {key: key for key in config_keys(site)}, optional=True)
     needed = set(environment.required_keys)
     for chosen, optional in ((needed, False), (set(environment.secret_keys) - needed, True)):
         if chosen:

@@ -36,13 +36,14 @@ class Outcome(Contract):
 
     state: Literal["succeeded", "failed"]
     time: UtcTime
+    began: UtcTime | None = Field(default=None, description="when the work began")
     result: dict[str, Any] | None = None
     error: dict[str, str] | None = None
     transient: bool = Field(default=False, description="the same work tried again can succeed")
 
     @classmethod
-    def of_error(cls, error: TidegateError, now: datetime) -> Outcome:
-        return cls(state="failed", time=now, error=error_to_dict(error), transient=is_transient(error))
+    def of_error(cls, error: TidegateError, now: datetime, began: datetime | None = None) -> Outcome:
+        return cls(state="failed", time=now, began=began, error=error_to_dict(error), transient=is_transient(error))
 
     def unwrap(self) -> dict[str, Any]:
         """The result.
@@ -105,6 +106,14 @@ class JobFolder:
                 f"{self.uri}/{attempt}/outcome.json cannot be read: {error.errors()[0]['msg']}",
                 next_step="Run the step with the release that wrote it, or give the run another name.",
             ) from None
+
+    def succeeded(self) -> Outcome | None:
+        """The outcome of the attempt that succeeded."""
+        for number in range(1, _MOST_ATTEMPTS):
+            found = self.outcome(number)
+            if found is None or found.state == "succeeded":
+                return found
+        return None
 
     def end(self, attempt: int, outcome: Outcome) -> None:
         storage.write_text(storage.join(self.uri, f"{attempt}/outcome.json"), outcome.model_dump_json())

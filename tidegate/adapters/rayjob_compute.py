@@ -61,9 +61,10 @@ class RayJobCompute:
         Raises:
             InvalidInput: no service account, or the node pools cannot be read.
         """
+        # RayJobs live where the run's pods do; `cluster.namespace` is where the platform's resources are.
         path = settings.cluster.node_pools_path
         pools = read_node_pools(path) if path is not None and path.exists() else {}
-        api = KubeApi.connect(settings.cluster.namespace, seconds=settings.cluster.request_timeout)
+        api = KubeApi.connect(seconds=settings.cluster.request_timeout)
         return cls(api, settings, JobSite(jobs=settings.jobs, cluster=settings.cluster, pools=pools))
 
     def submit(self, job: JobSpec) -> None:

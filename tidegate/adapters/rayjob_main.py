@@ -61,7 +61,7 @@ def _work(folder: JobFolder, attempt: int) -> Outcome:
     job, clock = folder.spec(), SystemClock()
     if job is None:
         raise NotFound(f"{folder.uri} has no spec.json", next_step="Start the step again.")
-    logs = load_settings().logs / "jobs"
+    began, logs = clock.now(), load_settings().logs / "jobs"
     table = JobTable(preload=(), logs=logs, clock=clock)
     table.submit(job)
     seen, part = 0, 0
@@ -76,10 +76,10 @@ def _work(folder: JobFolder, attempt: int) -> Outcome:
             folder.say(attempt, part, lines)
             seen += len(lines)
         if news["state"] == "succeeded" and not lines:
-            return Outcome(state="succeeded", time=clock.now(), result=news["result"])
+            return Outcome(state="succeeded", time=clock.now(), began=began, result=news["result"])
         if news["state"] == "failed" and not lines:
             show_tracebacks(Path(logs))
-            return Outcome.of_error(error_from_dict(news["error"]), clock.now())
+            return Outcome.of_error(error_from_dict(news["error"]), clock.now(), began)
         time.sleep(_WRITE_SECONDS)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ class StepCompute:
         self._logs = settings.logs / "jobs"
         self._table = JobTable(preload=(), logs=self._logs, clock=self._clock)
         self._attempts: dict[str, int] = {}
+        self._began: dict[str, datetime] = {}
 
     def submit(self, job: JobSpec) -> None:
         """Begins the work, unless it has an outcome already.
@@ -42,6 +44,7 @@ class StepCompute:
         number, outcome = folder.attempt(self._clock, self._settings.jobs.failure_kept_seconds)
         self._attempts[job.key] = number
         if outcome is None:
+            self._began[job.key] = self._clock.now()
             self._table.submit(job)
 
     def follow(self, key: str) -> Iterator[JobProgress]:
@@ -75,10 +78,11 @@ class StepCompute:
         return done.unwrap()
 
     def _record(self, key: str, number: int, news: dict[str, Any]) -> None:
+        now, began = self._clock.now(), self._began.get(key)
         if news["state"] == "succeeded":
-            outcome = Outcome(state="succeeded", time=self._clock.now(), result=news["result"])
+            outcome = Outcome(state="succeeded", time=now, began=began, result=news["result"])
         else:
-            outcome = Outcome.of_error(error_from_dict(news["error"]), self._clock.now())
+            outcome = Outcome.of_error(error_from_dict(news["error"]), now, began)
             show_tracebacks(self._logs)
         self._folder(key).end(number, outcome)
 
