@@ -14,6 +14,7 @@ from typing import Any
 
 from tidegate.adapters import storage
 from tidegate.adapters.compute import compute_from_settings
+from tidegate.environment import take_folders
 from tidegate.errors import InvalidInput, TidegateError
 from tidegate.ports import Compute, ComputePool, JobSpec
 from tidegate.settings import load_settings
@@ -24,7 +25,7 @@ _ADDRESS = "address"
 
 
 def step_key(step: str, run_name: str = "") -> str:
-    """`<run>/<step>`: the idempotency key of a step's job.
+    """`<run>/<step>`: the idempotency key of a step's job. The first thing that a step's process asks for.
 
     The run's name is the pipeline's parameter, else `TIDEGATE_RUN`, which the runner sets: on a cluster to the id
     that KFP gave the run, which every pod of the run carries.
@@ -32,6 +33,8 @@ def step_key(step: str, run_name: str = "") -> str:
     Raises:
         InvalidInput: nobody says which run this is.
     """
+    for folder in take_folders():
+        print(f"note: {folder} holds nothing: its ConfigMap or Secret is missing here", flush=True)  # noqa: T201
     run = run_name or os.environ.get(RUN_VARIABLE)
     if not run:
         raise InvalidInput(

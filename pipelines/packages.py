@@ -6,38 +6,21 @@ The same site and release give the same bytes.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from pipelines.placement import placing
-from pipelines.site import PLAIN_KEYS, TRAINING_STEPS, Resources, Retries, Site, Step
+from pipelines.site import HOME_VOLUME, TRAINING_STEPS, Resources, Retries, Site, Step
 from tidegate.domain.node_pools import NodePool, Toleration, read_node_pools
+from tidegate.environment import FOLDERS_VARIABLE
 from tidegate.errors import InvalidInput
 from tidegate.kfp_settings import JobSettings
 
+ENV_FOLDER: Final = "/etc/tidegate/environment"
 POOLS_FOLDER: Final = "/etc/tidegate/node-pools"
 _RUN_LABEL: Final = "metadata.labels['pipeline/runid']"
 """What every pod of a KFP run carries; a step's job keys are made of it, so that they are the run's own."""
-_OTHERS: Final = (
-    "jobs",
-    "kfp",
-    "intervals",
-    "limits",
-    "scoring",
-    "api_keys_path",
-    "gateway_host",
-    "gateway_port",
-    "receiver_host",
-    "receiver_port",
-    "cluster.metrics",
-    "cluster.webhook",
-    "cluster.redis",
-    "cluster.engine",
-    "cluster.resync",
-    "cluster.service_account",
-)
-"""Settings of other processes, which no step reads."""
 _DATA = Resources(cpu="1", memory="4Gi")
 _THIN = Resources(cpu="250m", memory="1Gi")
 """A step that hands its work to a RayJob imports no training library."""
@@ -104,32 +87,12 @@ def job_settings(site: Site) -> JobSettings:
     )
 
 
-def config_keys(site: Site) -> tuple[str, ...]:
-    """Keys of the ConfigMap that a step's pod takes over; what the Secret may hold comes from there alone."""
-    from pydantic import BaseModel  # noqa: PLC0415
-
-    from tidegate.settings import Settings, variable  # noqa: PLC0415
-
-    if site.environment.config_keys:
-        return site.environment.config_keys
-
-    def fields(model: type[BaseModel], prefix: str) -> Iterator[str]:
-        for name, field in model.model_fields.items():
-            kind = field.annotation
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                yield from fields(kind, f"{prefix}{name}.")
-            else:
-                yield variable(prefix + name)
-
-    own = {*_own_variables(site), *site.environment.secret_keys}
-    others = tuple(variable(name) for name in _OTHERS)
-    return tuple(key for key in (*fields(Settings, ""), *PLAIN_KEYS) if key not in own and not key.startswith(others))
-
-
 def _own_variables(site: Site) -> dict[str, str]:
     """What a package itself says to a step's process."""
     return {
         "TIDEGATE_PROFILE": "cluster",
+        # The Secret first: what both say is taken from it.
+        FOLDERS_VARIABLE: f"{site.environment.files}:{ENV_FOLDER}",
         "TIDEGATE_HOME": site.home,
         "TIDEGATE_CACHE": f"{site.home}/cache",
         "TIDEGATE_ATTESTATION_KEY_PATH": f"{site.environment.files}/attestation.key",
@@ -190,16 +153,10 @@ def _environment(site: Site, task: Any) -> None:
         task.set_env_variable(key, value)
     task.set_env_variable("TIDEGATE_JOBS", json.dumps(job_settings(site).model_dump(mode="json"), sort_keys=True))
     kubernetes.use_field_path_as_env(task, "TIDEGATE_RUN", _RUN_LABEL)
-    kubernetes.use_config_map_as_env(task, site.config_map, {key: key for key in config_keys(site)}, optional=True)
-    needed = set(environment.required_keys)
-    for chosen, optional in ((needed, False), (set(environment.secret_keys) - needed, True)):
-        if chosen:
-            kubernetes.use_secret_as_env(
-                task, environment.secret, {key: key for key in sorted(chosen)}, optional=optional
-            )
+    kubernetes.use_config_map_as_volume(task, site.config_map, ENV_FOLDER, optional=True)
     kubernetes.use_secret_as_volume(task, environment.secret, environment.files, optional=True)
     kubernetes.use_config_map_as_volume(task, site.pools_config_map, POOLS_FOLDER, optional=True)
-    kubernetes.empty_dir_mount(task, "tidegate-home", site.home)
+    kubernetes.empty_dir_mount(task, HOME_VOLUME, site.home)
     for claim in site.claims:
         kubernetes.mount_pvc(task, claim.name, claim.mount_path, claim.sub_path)
 

@@ -19,32 +19,10 @@ from tidegate.domain.node_pools import Quantity, Toleration
 from tidegate.domain.resource_base import LongName, Name, Resource, Text
 from tidegate.errors import InvalidInput
 
+HOME_VOLUME: Final = "tidegate-home"
 STEPS: Final = ("new-rows", "prepare", "features", "fine-tune", "evaluate", "register", "drift-check")
 TRAINING_STEPS: Final = ("fine-tune", "evaluate", "register")
 """They hand their work to the pool 'train'."""
-SECRET_KEYS: Final = (
-    "TIDEGATE_DATABASE_URL",
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "MLFLOW_TRACKING_USERNAME",
-    "MLFLOW_TRACKING_PASSWORD",
-    "MLFLOW_TRACKING_TOKEN",
-)
-PLAIN_KEYS: Final = (
-    "AWS_REGION",
-    "AWS_DEFAULT_REGION",
-    "AWS_ENDPOINT_URL",
-    "AWS_ENDPOINT_URL_S3",
-    "FSSPEC_S3_ENDPOINT_URL",
-    "MLFLOW_S3_ENDPOINT_URL",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "NO_PROXY",
-    "REQUESTS_CA_BUNDLE",
-    "SSL_CERT_FILE",
-)
-"""Beside the settings: what object storage, MLflow and proxies read."""
 _FORBIDDEN_HOMES = ("/", "/etc", "/tmp", "/var")  # noqa: S108 - refused, not used
 
 MountPath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._/-]{1,200}$")]
@@ -69,27 +47,20 @@ class Images(Resource):
 
 
 class Environment(Resource):
-    """Where step pods and training pods take their environment from."""
+    """Where step pods and training pods take their environment from: keys are names of variables."""
 
-    config_map: LongName | None = Field(default=None, description="unset: <release>-pipelines")
-    config_keys: tuple[EnvName, ...] = Field(
-        default=(), description="its keys; unset: every setting, and what object storage, MLflow and proxies read"
-    )
-    secret: LongName = Field(default="tidegate-pipelines", description="existing Secret; keys are variables' names")
-    secret_keys: tuple[EnvName, ...] = Field(default=SECRET_KEYS, description="its keys that may be there")
-    required_keys: tuple[EnvName, ...] = Field(
-        default=("TIDEGATE_DATABASE_URL",), description="its keys that must be there; a pod waits for them and says so"
-    )
-    files: MountPath = Field(default="/etc/tidegate/pipelines", description="where its keys are also found as files")
-    variables: dict[EnvName, str] = Field(default={}, description="further variables of every pod")
+    config_map: Name | None = Field(default=None, description="unset: <release>-pipelines-env")
+    secret: Name = Field(default="tidegate-pipelines", description="existing Secret; its attestation.key is a file")
+    files: MountPath = Field(default="/etc/tidegate/pipelines", description="where its keys are found as files")
+    variables: dict[EnvName, str] = Field(default={}, description="further variables of step pods")
 
 
 class Claim(Resource):
     """A PersistentVolumeClaim in every step pod. Training pods get theirs from the node pool."""
 
-    name: LongName = Field(description="an existing claim in the namespace of the runs")
+    name: Name = Field(description="an existing claim in the namespace of the runs")
     mount_path: MountPath = Field(description="where it is mounted")
-    sub_path: str = Field(default="", max_length=200, description="a folder in it")
+    sub_path: str = Field(default="", max_length=200, description="a folder in it; needs KFP 2.15 or later")
 
 
 class Resources(Resource):
@@ -151,7 +122,7 @@ class Training(Resource):
 class NodePools(Resource):
     """The ConfigMap with the node pools that the chart renders from `gpuNodePools`."""
 
-    config_map: LongName | None = Field(default=None, description="unset: <release>-node-pools")
+    config_map: Name | None = Field(default=None, description="unset: <release>-node-pools")
     key: Text = "node-pools.yaml"
     file: str = Field(
         default="", description="a copy of it beside the site file; needed when a step's pod names a pool"
@@ -173,7 +144,7 @@ class Site(Resource):
 
     @property
     def config_map(self) -> str:
-        return self.environment.config_map or f"{self.release}-pipelines"
+        return self.environment.config_map or f"{self.release}-pipelines-env"
 
     @property
     def pools_config_map(self) -> str:
@@ -210,10 +181,16 @@ def _check(site: Site, path: Path) -> None:
     if site.home in _FORBIDDEN_HOMES:
         step = "Name a folder of its own, for example /var/lib/tidegate."
         raise InvalidInput(f"site file {path}: home = {site.home!r} would hide the system's files", next_step=step)
-    lost = sorted(set(site.environment.required_keys) - set(site.environment.secret_keys))
-    if lost:
-        step = "Add it to environment.secretKeys, or take it out of environment.requiredKeys."
-        raise InvalidInput(f"site file {path}: environment.requiredKeys: {lost[0]} is no key of it", next_step=step)
+    # KFP names the volumes of a pod after what they hold, whatever its kind.
+    names = [site.config_map, site.environment.secret, site.pools_config_map, HOME_VOLUME]
+    names += [claim.name for claim in site.claims]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InvalidInput(
+            f"site file {path}: two of ConfigMaps, Secret and claims are called {twice!r}, "
+            "and Kubeflow Pipelines names a pod's volumes after them",
+            next_step="Give one of them another name.",
+        )
 
 
 def _release() -> str:

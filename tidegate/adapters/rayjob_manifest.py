@@ -136,7 +136,7 @@ def _pod(role: str, labels: Mapping[str, str], wanted: Json, pool: NodePool, sit
         wanted,
         pool,
         labels=labels,
-        sources=env_from(settings.env_secret, settings.env_config),
+        sources=env_from(settings.env_secret, settings.env_config)[::-1],  # what both say is the Secret's
         shared_memory=pool.shared_memory,
         service_account=settings.service_account,
     )
