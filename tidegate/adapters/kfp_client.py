@@ -121,6 +121,7 @@ class KfpApi:
             )
         self._namespace: str | None = settings.namespace if self.multi_user else None
         self._client._context_setting["namespace"] = self._namespace or ""
+        self._specs: dict[tuple[str, str], Mapping[str, Any]] = {}
 
     def run_url(self, run: str) -> str:
         """A run's page."""
@@ -186,6 +187,18 @@ class KfpApi:
             f"the versions of pipeline {pipeline}",
         )
         return [_version(item) for item in found]
+
+    def spec_of(self, run: Run) -> Mapping[str, Any]:
+        """What the version of a run holds; empty when it is gone."""
+        key = (run.pipeline, run.version)
+        if key not in self._specs:
+            try:
+                with told(self.url, f"version {run.version}"):
+                    found = self._client.get_pipeline_version(run.pipeline, run.version)
+                self._specs[key] = found.pipeline_spec or {}
+            except NotFound:
+                self._specs[key] = {}
+        return self._specs[key]
 
     def upload_version(self, package: Path, pipeline: str, name: str, description: str) -> PipelineVersion:
         """A package that was checked becomes a version: the server never answers to a malformed one.

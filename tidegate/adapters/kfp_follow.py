@@ -8,17 +8,18 @@ reach and the other keeps none.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from tidegate.adapters.kfp_client import KfpApi, Run, Task
+from tidegate.adapters.kfp_packages import split_spec
 from tidegate.errors import GateFailed, InvalidInput, ResourceExhausted, TidegateError, Unavailable
 from tidegate.wire import PROGRESS_MARK, error_from_line
 
 _POLL_SECONDS = 2.0
 _PATIENCE_SECONDS = 120.0
-_PLUMBING = ("-driver", "-pod-metadata", "executor", "root")
+_DRIVER, _EXECUTOR, _ROOT = "-driver", "executor", "root"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +50,42 @@ class _Seen:
 
 
 def steps(run: Run) -> list[Task]:
-    """The tasks that a person wrote, without KFP's own."""
-    return [task for task in run.tasks if task.name and not task.name.endswith(_PLUMBING) and task.name != run.name]
+    """The tasks that a person wrote, in the order in which they started; KFP lists its own nodes among them.
+
+    Every task has a driver, and that is what tells it from the other nodes.
+    """
+    known = {task.name for task in run.tasks}
+    found = [task for task in run.tasks if f"{task.name}{_DRIVER}" in known and task.name != _ROOT]
+    return sorted(found, key=lambda task: (task.started is None, str(task.started), task.name))
+
+
+def nodes(run: Run, step: Task) -> list[str]:
+    """Ids of the nodes that carried a step out, the last try last.
+
+    A task names its children alone, and nobody's name is told; but a step and its executor start at one moment.
+    """
+    began = [task for task in run.tasks if task.name.startswith(_EXECUTOR) and task.started == step.started]
+    found = [pod for task in (*began, step) for pod in task.pods]
+    return list(dict.fromkeys(found))
+
+
+def pod_names(node: str, templates: Sequence[str]) -> list[str]:
+    """What the pod of a node may be called: Argo puts the template's name between the workflow's and a hash."""
+    workflow, _, number = node.rpartition("-")
+    return [f"{workflow}-{template}-{number}" for template in templates]
+
+
+def templates(spec: Mapping[str, Any], step: str) -> list[str]:
+    """Names of the templates that KFP's compiler may have made for a step of a version."""
+    pipeline, platform = split_spec(spec)
+    task = pipeline.get("root", {}).get("dag", {}).get("tasks", {}).get(step, {})
+    component = pipeline.get("components", {}).get(task.get("componentRef", {}).get("name", ""), {})
+    executors = platform.get("platforms", {}).get("kubernetes", {}).get("deploymentSpec", {}).get("executors", {})
+    metadata = executors.get(component.get("executorLabel", ""), {}).get("podMetadata", {})
+    counts = len(metadata.get("annotations", {})), len(metadata.get("labels", {}))
+    prefix = f"metadata-{counts[0]}-{counts[1]}-" if metadata else ""
+    again = ("retry-", "") if task.get("retryPolicy") else ("", "retry-")
+    return [f"{prefix}{retry}system-container-impl" for retry in again]
 
 
 def follow(
@@ -121,14 +156,16 @@ def _said(api: KfpApi, run: Run, task: Task, seen: _Seen, pods: Pods | None) -> 
 
 
 def _logs(api: KfpApi, run: Run, task: Task, pods: Pods | None) -> list[str]:
-    found = [log for pod in _pods(run, task) if (log := api.log(run.id, pod))]
-    if found:
+    if pods is not None and (found := pods.logs(run.id, task.name)):
         return found
-    return pods.logs(run.id, task.name) if pods is not None else []
+    named = templates(api.spec_of(run), task.name)
+    return [
+        log for node in nodes(run, task) if (log := next(filter(None, _tried(api, run.id, pod_names(node, named))), ""))
+    ]
 
 
-def _pods(run: Run, task: Task) -> Sequence[str]:
-    return tuple(dict.fromkeys(task.pods))
+def _tried(api: KfpApi, run: str, names: Iterable[str]) -> Iterator[str | None]:
+    return (api.log(run, name) for name in names)
 
 
 def _seconds(task: Task) -> float:
@@ -141,26 +178,34 @@ def why(api: KfpApi, run: Run, pods: Pods | None = None) -> TidegateError:
     """Why a run did not succeed: the failing step's own error, else what is known of its pods."""
     page = f"See {api.run_url(run.id)}."
     failed = [task for task in steps(run) if task.state == "failed"]
-    for task in failed:
-        for log in reversed(_logs(api, run, task, pods)):
-            errors = [error for line in log.splitlines() if (error := error_from_line(line)) is not None]
-            if errors:
-                error = errors[-1]
-                return type(error)(
-                    f"step {task.name!r} of run {run.name!r}: {error.problem}", next_step=error.next_step
-                )
+    logs = {task.name: _logs(api, run, task, pods) for task in failed}
+    for step, texts in logs.items():
+        error = _told_error(texts)
+        if error is not None:
+            problem = f"step {step!r} of run {run.name!r}: {error.problem}"
+            return type(error)(problem, next_step=error.next_step)
     if run.terminated:
         return Unavailable(f"run {run.name!r} was ended by somebody", next_step=f"Start it again. {page}")
     reasons = pods.troubles(run.id) if pods is not None else []
-    reasons += [task.error for task in failed if task.error]
-    which = ", ".join(repr(task.name) for task in failed) or "none that is known"
-    told = "; ".join(dict.fromkeys([*reasons, *([run.error] if run.error else [])]))
+    reasons += [text for text in (*(task.error for task in failed), run.error) if text]
     last = [
-        line for task in failed for log in _logs(api, run, task, pods)[-1:] for line in log.splitlines() if line.strip()
+        line.strip() for texts in logs.values() for text in texts[-1:] for line in text.splitlines() if line.strip()
     ]
-    told = told or (f"its log ends with: {last[-1].strip()[:300]}" if last else "its pods and their logs are gone")
+    if not reasons:
+        reasons = [f"its log ends with: {last[-1][:300]}" if last else "its pods and their logs are gone"]
+    told = "; ".join(dict.fromkeys(reasons))
+    which = f"step {', '.join(map(repr, logs))}" if logs else "no step that KFP tells"
     cls = ResourceExhausted if "OOMKilled" in told else Unavailable
-    return cls(f"run {run.name!r} failed at step {which}: {told}", next_step=page)
+    return cls(f"run {run.name!r} failed at {which}: {told}", next_step=page)
+
+
+def _told_error(logs: Sequence[str]) -> TidegateError | None:
+    """The error that the last try told."""
+    for log in reversed(logs):
+        errors = [error for line in log.splitlines() if (error := error_from_line(line)) is not None]
+        if errors:
+            return errors[-1]
+    return None
 
 
 def is_transient(error: TidegateError) -> bool:
