@@ -402,7 +402,12 @@ def _bounded(client: Any, seconds: tuple[float, float]) -> None:
 
     def bounded(*args: Any, **options: Any) -> Any:
         options["_request_timeout"] = options.get("_request_timeout") or seconds
-        return call(*args, **options)
+        try:
+            return call(*args, **options)
+        except AttributeError as error:  # the client stumbles over an answer that never came, as over TLS
+            if error.__context__ is None:
+                raise
+            raise error.__context__ from None
 
     api.call_api = bounded
 
