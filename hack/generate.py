@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from crds import definitions
+from pipelines_page import pipelines_page
 from resources_page import resources_reference
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,6 +28,7 @@ def main() -> int:
             ROOT / "docs" / "cli.md": cli_reference(),
             ROOT / "docs" / "settings.md": settings_reference(),
             ROOT / "docs" / "resources.md": resources_reference(),
+            ROOT / "docs" / "pipelines.md": pipelines_page(ROOT / "docs" / "pipelines.md"),
             **definitions(ROOT / "helm" / "tidegate" / "crds"),
             **compiled_pipelines(Path(folder)),
         }
@@ -110,8 +112,8 @@ def settings_reference() -> str:
         "default. A part reads its settings when it starts, and jobs run in Ray's workers: after a change run",
         "`tidegate down`, then `tidegate up`. On one machine `tidegate up` finds free ports and remembers them; a port",
         "that `TIDEGATE_GATEWAY_PORT` or `TIDEGATE_RECEIVER_PORT` names is taken, or refused when it is not free. The",
-        "profile `cluster` has no default for an address and names what is missing; operator, gateway and scorer run",
-        "with it ([operator](operator.md)), pipelines not yet.",
+        "profile `cluster` has no default for an address and names what is missing ([operator](operator.md),",
+        "[pipelines](pipelines.md)).",
         "",
         "Read beside the table: `TIDEGATE_BANKING77` (folder of that data set), `TIDEGATE_DEBUG` (tracebacks),",
         "`TIDEGATE_COMMIT` (the lineage's commit where there is no Git), `TIDEGATE_BASE_MODELS` (where an exported",

@@ -74,9 +74,9 @@ class Resources(Resource):
 class Retries(Resource):
     """Of a step whose pod failed. A job that failed for good says so again, and is not done again."""
 
-    count: Annotated[int, Field(strict=True, ge=0, le=20)] = 2
+    count: Annotated[int, Field(strict=True, ge=0, le=20)] = Field(default=2, description="0: none")
     backoff_seconds: Seconds = Field(default=10, description="before the first")
-    backoff_factor: Annotated[float, Field(ge=1.0, le=10.0)] = 2.0
+    backoff_factor: Annotated[float, Field(ge=1.0, le=10.0)] = Field(default=2.0, description="of each next wait")
 
     def lifetime(self, timeout: int) -> int:
         """Seconds in which all tries of a step fit.
@@ -112,18 +112,22 @@ class Training(Resource):
     gpus: Annotated[int, Field(strict=True, ge=0, le=64)] = Field(default=0, description="of each pod of a job")
     service_account: str | None = Field(default=None, description="of RayJob pods; unset: <release>-training")
     cluster: str = Field(default="", description="an existing RayCluster to submit to, instead of one for each job")
-    pending_seconds: Seconds = 1800
-    deadline_seconds: Seconds = 86_400
-    ttl_seconds: Seconds = 300
-    reattach_seconds: Seconds = 300
-    abandoned_seconds: Seconds = 900
+    pending_seconds: Seconds = Field(default=1800, description="a job that has not begun after so long is given up")
+    deadline_seconds: Seconds = Field(default=86_400, description="longest life of a job")
+    ttl_seconds: Seconds = Field(default=300, description="the pods of a failed RayJob stay so long")
+    reattach_seconds: Seconds = Field(
+        default=300, description="a job whose step was told to stop waits so long for the step's next pod"
+    )
+    abandoned_seconds: Seconds = Field(
+        default=900, description="a job that no step has followed for so long ends itself"
+    )
 
 
 class NodePools(Resource):
     """The ConfigMap with the node pools that the chart renders from `gpuNodePools`."""
 
     config_map: Name | None = Field(default=None, description="unset: <release>-node-pools")
-    key: Text = "node-pools.yaml"
+    key: Text = Field(default="node-pools.yaml", description="its key")
     file: str = Field(
         default="", description="a copy of it beside the site file; needed when a step's pod names a pool"
     )
