@@ -264,49 +264,55 @@ class _View:
         return f" ({told[:300]})" if told else ""
 
 
-class _Stopped(SystemExit):
-    """SIGTERM: the pod must go."""
-
-
 @contextmanager
 def _following(folder: JobFolder, attempt: int) -> Iterator[None]:
     """Tells the job that it is followed; and, on SIGTERM, that its step leaves."""
-    done, beat = threading.Event(), time.time_ns()
-
-    def tell(*, leaving: bool = False) -> None:
-        nonlocal beat
-        beat += 1
-        with suppress(TidegateError):
-            folder.follow(attempt, Follower(beat=beat, leaving=leaving))
-
-    def keep() -> None:
-        while not done.wait(_BEAT_SECONDS):
-            tell()
-
-    tell()
-    thread = threading.Thread(target=keep, name="beat", daemon=True)
-    thread.start()
-    restore = _on_sigterm()
+    told = _Told(folder, attempt)
+    told.beat()
+    threading.Thread(target=told.keep, name="beat", daemon=True).start()
+    restore = _on_sigterm(told.leave)
     try:
         yield
-    except _Stopped:
-        done.set()
-        thread.join()
-        tell(leaving=True)
-        print("the step is told to stop: its job waits for the step's next pod, then ends itself", flush=True)  # noqa: T201
-        raise
     finally:
-        done.set()
+        told.done.set()
         restore()
 
 
-def _on_sigterm() -> Callable[[], None]:
-    """Turns SIGTERM into an exception of the main thread; elsewhere nothing can be done about it."""
+class _Told:
+    """What the job is told of its follower."""
+
+    def __init__(self, folder: JobFolder, attempt: int) -> None:
+        self._folder, self._attempt = folder, attempt
+        self._number = time.time_ns()  # another follower's beats are others
+        self._writing = threading.RLock()  # the signal may come while this very thread writes
+        self.done = threading.Event()
+
+    def keep(self) -> None:
+        while not self.done.wait(_BEAT_SECONDS):
+            self.beat()
+
+    def beat(self, *, leaving: bool = False) -> None:
+        with self._writing:
+            if self.done.is_set() and not leaving:
+                return
+            self._number += 1
+            with suppress(TidegateError):
+                self._folder.follow(self._attempt, Follower(beat=self._number, leaving=leaving))
+
+    def leave(self) -> None:
+        self.done.set()
+        self.beat(leaving=True)
+        print("the step is told to stop: its job waits for the step's next pod, then ends itself", flush=True)  # noqa: T201
+
+
+def _on_sigterm(leave: Callable[[], None]) -> Callable[[], None]:
+    """Leaves on SIGTERM and ends the process; outside the main thread nothing can be done about it."""
     if threading.current_thread() is not threading.main_thread():
         return lambda: None
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        raise _Stopped(_TERMINATED)
+        leave()
+        raise SystemExit(_TERMINATED)
 
     before = signal.signal(signal.SIGTERM, stop)
 
