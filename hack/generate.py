@@ -1,4 +1,5 @@
-"""Generates what is derived from the code: CLI reference, settings table, resources, definitions, compiled pipelines.
+"""Generates what is derived from the code: CLI reference, settings table, resources, definitions, the chart's table and
+schema of values, compiled pipelines.
 
 python hack/generate.py            writes them
 python hack/generate.py --check    fails, naming the files, when one is not what the code says
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from chart_values import chart_files
 from crds import definitions
 from pipelines_page import pipelines_page
 from resources_page import resources_reference
@@ -24,13 +26,15 @@ _HELP_COLUMNS = "100"
 def main() -> int:
     check = "--check" in sys.argv[1:]
     with tempfile.TemporaryDirectory() as folder:
+        packages = compiled_pipelines(Path(folder))
         wanted = {
             ROOT / "docs" / "cli.md": cli_reference(),
             ROOT / "docs" / "settings.md": settings_reference(),
             ROOT / "docs" / "resources.md": resources_reference(),
-            ROOT / "docs" / "pipelines.md": pipelines_page(ROOT / "docs" / "pipelines.md"),
-            **definitions(ROOT / "helm" / "tidegate" / "crds"),
-            **compiled_pipelines(Path(folder)),
+            ROOT / "docs" / "pipelines.md": pipelines_page(ROOT / "docs" / "pipelines.md", Path(folder)),
+            **definitions(ROOT / "helm" / "tidegate" / "files" / "crds"),
+            **chart_files(ROOT / "helm" / "tidegate"),
+            **packages,
         }
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     if check:

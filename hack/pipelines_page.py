@@ -22,10 +22,10 @@ _TYPES = {
 }
 
 
-def pipelines_page(path: Path) -> str:
-    """The page with its generated parts as the code says them."""
+def pipelines_page(path: Path, packages: Path) -> str:
+    """The page with its generated parts as the code says them; `packages` is the folder of compiled pipelines."""
     text = path.read_text(encoding="utf-8")
-    for name, lines in (("site", _site()), ("parameters", _parameters())):
+    for name, lines in (("site", _site()), ("parameters", _parameters(packages))):
         head = _PART.format(name=name)
         pattern = re.compile(re.escape(head) + r".*?" + re.escape(_END), re.DOTALL)
         body = head + "\n" + "\n".join(lines) + "\n\n" + _END
@@ -68,12 +68,12 @@ def _model(annotation: Any) -> type[BaseModel] | None:
     return next((item for item in inner if item is not None), None)
 
 
-def _parameters() -> list[str]:
-    from pipelines.compile import COMPILED, PIPELINES
+def _parameters(packages: Path) -> list[str]:
+    from pipelines.compile import PIPELINES
 
     lines: list[str] = []
     for name in PIPELINES:
-        spec = next(yaml.safe_load_all((COMPILED / f"{name}.yaml").read_text(encoding="utf-8")))
+        spec = next(yaml.safe_load_all((packages / f"{name}.yaml").read_text(encoding="utf-8")))
         found = spec["root"]["inputDefinitions"]["parameters"]
         lines += [
             *([""] if lines else []),

@@ -14,7 +14,7 @@ _HEAD = """\
 # Resources (`tidegate.dev/v1alpha1`)
 
 Generated from `tidegate/domain` by `make docs`. People write ModelRuntime and ModelDeployment: `tidegate apply` takes
-these manifests on one machine, `kubectl apply` on a cluster (definitions: `helm/tidegate/crds`). They create a
+these manifests on one machine, `kubectl apply` on a cluster (definitions: `helm/tidegate/files/crds`). They create a
 RolloutAction to ask something of a rollout. The operator makes the rest, and every status. Decimals are texts,
 durations are whole seconds. Examples are in `examples/local/`.
 
@@ -25,7 +25,7 @@ An API server refuses, beside fields that do not fit:
 - a ModelRouting that changes without a higher epoch;
 - whatever an operator writes under an older lease epoch than the last (`leaderEpoch` never falls);
 - a RolloutAction whose `requestedBy` is not who creates it, and a ModelDeployment's annotation
-  `tidegate.dev/requested-by` that names somebody else (`helm/tidegate/templates/admission.yaml`).
+  `tidegate.dev/requested-by` that names somebody else (`helm/tidegate/files/admission.yaml`).
 """
 
 

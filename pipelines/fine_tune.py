@@ -139,7 +139,7 @@ def fine_tune(  # noqa: PLR0913, PLR0917 - the parameters are the form that the 
         learning_rate: the peak, after a linear warm-up; it falls along a cosine.
         rank: of the adapter.
         alpha: the adapter is scaled by alpha / rank.
-        price_per_hour: of one training worker, in the currency of your choice.
+        price_per_hour: of one training worker, in the currency of your choice; 0 takes the node pool's.
         node_pool: nodes of a cluster that training runs on, a pool of the platform's; empty takes the site's.
         champion: version to compare with, name/version or name@alias; empty, or an alias not set yet, means none.
         gate: {"checks": [{"check": "min_value", "metric": "exact_match", "limit": 0.6}, …]}; empty takes the default.
@@ -193,7 +193,7 @@ def retrain(  # noqa: PLR0913, PLR0917 - see fine_tune
         batch_size: rows per step.
         learning_rate: the peak, after a linear warm-up; it falls along a cosine.
         alpha: the adapter is scaled by alpha / rank; the rank is the champion's.
-        price_per_hour: of one training worker, in the currency of your choice.
+        price_per_hour: of one training worker, in the currency of your choice; 0 takes the node pool's.
         node_pool: nodes of a cluster that training runs on, a pool of the platform's; empty takes the site's.
         gate: checks of the quality gate; empty takes the default.
         eval_max_rows: test rows above this are sampled, stratified by label.

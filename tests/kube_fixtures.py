@@ -61,9 +61,9 @@ def programs_or_skip() -> Path:
 
 def install_tidegate(api: KubeApi) -> None:
     """Definitions, admission policies, and the rights of the users `operator`, `alice` and `bob`."""
-    install(api, *sorted((ROOT / "helm" / "tidegate" / "crds").glob("*.yaml")))
+    install(api, *sorted((ROOT / "helm" / "tidegate" / "files" / "crds").glob("*.yaml")))
     api.kubectl("apply", "--server-side", "-f", "-", stdin=yaml.safe_dump_all(_rights()))
-    api.kubectl("apply", "--server-side", "-f", str(ROOT / "helm" / "tidegate" / "templates" / "admission.yaml"))
+    api.kubectl("apply", "--server-side", "-f", str(ROOT / "helm" / "tidegate" / "files" / "admission.yaml"))
     _wait_for_policies(api)
 
 

@@ -140,7 +140,8 @@ _HOME_PATHS: dict[str, str] = {
     "receiver_token_path": "secrets/receiver.token",
     "feast_repo": "feast",
 }
-_CLUSTER_REQUIRED = ("database_url", "artifacts_uri", "inference_log", *_LOCAL_ADDRESSES)
+# Not Ray's and the engines' addresses: there is one Ray a runtime, and the operator knows each by its Service.
+_CLUSTER_REQUIRED = ("database_url", "artifacts_uri", "inference_log", "mlflow_uri", "gateway_url", "receiver_url")
 
 
 class Settings(BaseSettings):

@@ -20,7 +20,9 @@ class Health:
 
     Ready means: it can serve somebody, so of one deployment at least the stable version's engine answers. Another
     engine that does not (a candidate's, another team's) degrades, and so does what only delays bookkeeping: with a
-    probe that looks at more, one broken canary would take all gateways out of their Service.
+    probe that looks at more, one broken canary would take all gateways out of their Service. Where nothing is deployed
+    a gateway that knows it is ready, too: whoever asks is told that there is no such model, and an installation can be
+    waited for.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -38,7 +40,8 @@ class Health:
         stores = {"routing": parts.watch.problem} | {writer.name: writer.problem for writer in parts.writers}
         stable = (table.arm("stable") for table in tables.values())
         serving = any(engines.get(arm.target, False) for arm in stable if arm is not None)
-        ready = serving and not parts.drain.begun
+        idle = parts.watch.informed and not tables
+        ready = (serving or idle) and not parts.drain.begun
         degraded = any(problem is not None for problem in stores.values()) or not all(engines.values())
         state = ("degraded" if degraded else "ready") if ready else "unready"
         body: dict[str, Any] = {

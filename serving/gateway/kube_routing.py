@@ -113,7 +113,7 @@ class KubeRoutingSource:
         try:
             items, since = self._api.list(_KIND)
         except NotThere as error:
-            step = "Install the definitions in helm/tidegate/crds."
+            step = "Install the definitions in helm/tidegate/files/crds."
             raise Unavailable("the API server knows no modelroutings", next_step=step) from error
         for item in items:
             self._take("LISTED", item)

@@ -49,7 +49,7 @@ class Objects:
             try:
                 items, version = self.api.list(kind)
             except NotThere as error:
-                step = "Install the tidegate chart's definitions (helm/tidegate/crds) and KubeRay."
+                step = "Install the tidegate chart's definitions (helm/tidegate/files/crds) and KubeRay."
                 raise NotFound(f"the API server knows no {kind.plural} of {kind.version}", next_step=step) from error
             with self._lock:
                 newer = self._known.get(kind.kind, {})

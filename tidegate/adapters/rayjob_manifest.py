@@ -130,6 +130,12 @@ def workers_of(job: JobSpec) -> int:
 
 def _pod(role: str, labels: Mapping[str, str], wanted: Json, pool: NodePool, site: JobSite) -> Json:
     settings = site.jobs
+    own = {"TIDEGATE_PROFILE": "cluster", "TIDEGATE_HOME": _HOME, "TIDEGATE_CACHE": f"{_HOME}/cache"}
+    if pool.price_per_hour is not None:
+        own["TIDEGATE_TRAINING__PRICE_PER_HOUR"] = pool.price_per_hour
+    with_files = bool(settings.env_secret and settings.secret_files)
+    if with_files:
+        own["TIDEGATE_ATTESTATION_KEY_PATH"] = f"{settings.secret_files}/attestation.key"
     made = ray_pod(
         role,
         settings.image,
@@ -139,22 +145,18 @@ def _pod(role: str, labels: Mapping[str, str], wanted: Json, pool: NodePool, sit
         sources=env_from(settings.env_secret, settings.env_config)[::-1],  # what both say is the Secret's
         shared_memory=pool.shared_memory,
         service_account=settings.service_account,
+        variables=own,
     )
     spec = made["spec"]
     spec |= on_nodes(pool, {})  # the pods of one training belong together, not apart
     container = spec["containers"][0]
-    own = {"TIDEGATE_PROFILE": "cluster", "TIDEGATE_HOME": _HOME, "TIDEGATE_CACHE": f"{_HOME}/cache"}
-    if pool.price_per_hour is not None:
-        own["TIDEGATE_TRAINING__PRICE_PER_HOUR"] = pool.price_per_hour
     spec["volumes"].append({"name": "tidegate-home", "emptyDir": {}})
     container["volumeMounts"].append({"name": "tidegate-home", "mountPath": _HOME})
-    if settings.env_secret and settings.secret_files:
-        own["TIDEGATE_ATTESTATION_KEY_PATH"] = f"{settings.secret_files}/attestation.key"
+    if with_files:
         secret = {"secretName": settings.env_secret, "optional": True}
         spec["volumes"].append({"name": "tidegate-secret", "secret": secret})
         mount = {"name": "tidegate-secret", "mountPath": settings.secret_files, "readOnly": True}
         container["volumeMounts"].append(mount)
-    container["env"] = [{"name": name, "value": value} for name, value in sorted(own.items())]
     if settings.image_pull_policy:
         container["imagePullPolicy"] = settings.image_pull_policy
     if settings.image_pull_secret:

@@ -43,6 +43,7 @@ class NodePool(Resource):
         default=(), description="volumes of every Ray pod of an engine or job on this pool, the head's too"
     )
     volume_mounts: tuple[dict[str, Any], ...] = Field(default=(), description="where they are mounted")
+    env: dict[str, str] = Field(default={}, description="variables of the same pods, such as NCCL_SOCKET_IFNAME")
     price_per_hour: Annotated[str, Field(pattern=r"^[0-9]{1,6}(\.[0-9]{1,6})?$")] | None = Field(
         default=None, description="of a node, for cost figures"
     )

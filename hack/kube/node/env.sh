@@ -4,7 +4,9 @@ here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 kube="$(dirname "$here")"
 repository="$(cd "$kube/../.." && pwd)"
 
-module_version() { awk -v module="$2" '$1 == module { print substr($2, 2); exit }' "$1/go.mod"; }
+module_version() { # FOLDER MODULE
+  sed -nE "s#^(require)?[[:space:]]+$2 v([^ ]+)( .*)?\$#\2#p" "$1/go.mod" | head -n 1
+}
 kubernetes_version="$(module_version "$kube" k8s.io/kubernetes)"
 containerd_version="$(module_version "$kube/containerd" github.com/containerd/containerd/v2)"
 coredns_version="$(module_version "$kube/coredns" github.com/coredns/coredns)"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,50 +15,23 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pandas as pd
 import yaml
-from safetensors.torch import load_file, save_file
 
-from components.datasets.rows import TrafficMessage
-from components.fine_tune.logic import run as fine_tune
-from serving.engines.adapter_files import adapter_digest
 from tests.integration.engines.platform import free_ports, ray_head
 from tests.integration.registry.conftest import Server
-from tests.integration.registry.documents import version_document
 from tests.kube_api import KubeApi
 from tests.kuberay import KubeRayStandIn
+from tests.model_versions import BASE, MODEL, Versions, make_adapters
 from tidegate import attestation
-from tidegate.adapters import storage
-from tidegate.adapters.base_model import resolve_base_model
-from tidegate.adapters.mlflow_models import MlflowModels
-from tidegate.adapters.mlflow_registry import ADAPTER_PATH, VERSION_PATH, MlflowRegistry
+from tidegate.adapters.mlflow_registry import MlflowRegistry
 from tidegate.api_keys import ensure_default_keys
 from tidegate.clock import SystemClock
 from tidegate.db import Database
 from tidegate.ledger import Ledger
 from tidegate.local.demo.traffic import TrafficDriver
-from tidegate.prompt import GenerationDefaults, PromptTemplate
-from tidegate.settings import Settings, load_settings
+from tidegate.settings import Settings
 
-BASE = "builtin:smollm2-135m-instruct"
-MODEL, NAME, RUNTIME = "banking-intent", "intent-assistant", "smollm2"
-_TEXTS = {
-    "card_arrival": ("where is my new card", "my card has not come yet", "when will the card be here"),
-    "lost_card": ("I lost my card on the bus", "someone stole my card", "my wallet with the card is gone"),
-    "top_up_failed": ("my top up did not work", "topping up failed again", "the money was not added"),
-}
-TEMPLATE = PromptTemplate(system="Bank intent.", labels=tuple(sorted(_TEXTS)))
-_STEPS, _BATCH, _RATE = 16, 6, 3e-3
-
-
-def messages(prefix: str) -> Iterator[TrafficMessage]:
-    """First turns without end, each of a user of its own."""
-    rows = [(text, label) for label, texts in _TEXTS.items() for text in texts]
-    number = 0
-    while True:
-        text, label = rows[number % len(rows)]
-        yield TrafficMessage(user=f"{prefix}-{number}", text=f"{text}{'!' * (number % 4)}", intent=label)
-        number += 1
+NAME, RUNTIME = "intent-assistant", "smollm2"
 
 
 @dataclass
@@ -115,44 +87,8 @@ class Cluster:
     home: Path
     settings: Settings
     processes: Processes
-    registry: MlflowRegistry
     mlflow: Server
-    adapters: Path
-    registered: int = 0
-
-    # --- versions ----------------------------------------------------------------------------------------------------
-
-    def register(self, adapter: str, key: str = "") -> str:
-        """A version with one of the adapters, signed by the platform's key; its number."""
-        run_key = key or adapter
-        pending = MlflowModels(self.mlflow.uri).begin(MODEL, key=run_key, run_name=run_key, tags={})
-        target = storage.join(pending.location, ADAPTER_PATH)
-        folder = self.adapters / adapter
-        for path in folder.iterdir():
-            storage.write_bytes(storage.join(target, path.name), path.read_bytes())
-        base = resolve_base_model(BASE, load_settings().cache).ref
-        made = version_document(name=MODEL, adapter_uri=target)
-        secret = attestation.load_or_create_key(self.settings.attestation_key_path)
-        rank = json.loads((folder / "adapter_config.json").read_text())["r"]
-        version = made.model_copy(
-            update={
-                "base": base,
-                "adapter": made.adapter.model_copy(update={"digest": adapter_digest(folder), "rank": rank}),
-                "prompt": TEMPLATE,
-                "generation": GenerationDefaults(max_tokens=8),
-                "attestation": attestation.sign(made.report, secret, attestation.key_id_of(secret), made.created_at),
-            }
-        )
-        storage.write_bytes(storage.join(pending.location, VERSION_PATH), version.model_dump_json().encode())
-        return self.registry.register(version, run_id=pending.run_id, idempotency_key=run_key).version
-
-    def register_again(self, adapter: str) -> str:
-        """Another version with the same adapter."""
-        self.registered += 1
-        return self.register(adapter, key=f"{adapter}-{self.registered}")
-
-    def nominate(self, version: str) -> None:
-        self.registry.set_alias(MODEL, "challenger", version)
+    versions: Versions
 
     # --- the API server ----------------------------------------------------------------------------------------------
 
@@ -235,7 +171,7 @@ def cluster(api: KubeApi, home: Path) -> Iterator[Cluster]:
         mlflow = Server(home)
         mlflow.start()
         stack.callback(mlflow.stop)
-        adapters = make_adapters(home / "adapters", mlflow)
+        adapters = make_adapters(home / "adapters", mlflow.uri)
         ray = stack.enter_context(ray_head(home))
         stack.enter_context(KubeRayStandIn(api, namespace, ray))
         pools = home / "pools.yaml"
@@ -279,9 +215,13 @@ def cluster(api: KubeApi, home: Path) -> Iterator[Cluster]:
             home=home,
             settings=settings,
             processes=processes,
-            registry=MlflowRegistry(mlflow.uri, cache=home / "cache"),
             mlflow=mlflow,
-            adapters=adapters,
+            versions=Versions(
+                registry=MlflowRegistry(mlflow.uri, cache=home / "cache"),
+                mlflow_uri=mlflow.uri,
+                key=settings.attestation_key_path,
+                adapters=adapters,
+            ),
         )
 
 
@@ -295,43 +235,6 @@ def _settings(names: Mapping[str, str]) -> Settings:
         else:
             flat[group] = value
     return Settings(**flat)
-
-
-def make_adapters(folder: Path, mlflow: Server) -> Path:
-    """`good` was trained; `same` answers as good does; `bad` never learned anything."""
-    data = folder / "data"
-    data.mkdir(parents=True)
-    rows = [
-        {"id": f"row-{label}-{at}-{number}", "text": f"{text}{'!' * number}", "label": label}
-        for number in range(4)
-        for label, texts in _TEXTS.items()
-        for at, text in enumerate(texts)
-    ]
-    pd.DataFrame(rows).to_parquet(data / "train.parquet")
-    (data / "prompt.json").write_text(TEMPLATE.model_dump_json())
-    lora = {"rank": 8, "alpha": 16, "target_modules": ["q_proj", "v_proj", "down_proj"]}
-    payload = {
-        "data_uri": str(data),
-        "out_uri": str(folder / "run"),
-        "base": BASE,
-        "training": {"lora": lora, "max_steps": _STEPS, "batch_size": _BATCH, "learning_rate": _RATE},
-        "mlflow_uri": mlflow.uri,
-        "run_name": "good",
-    }
-    fine_tune(payload, lambda message, numbers: None)
-    good = folder / "good"
-    shutil.copytree(folder / "run" / "adapter", good)
-    _variant(good, folder / "same", 1.001)
-    _variant(good, folder / "bad", 0.0)
-    return folder
-
-
-def _variant(source: Path, target: Path, scale: float) -> None:
-    """The adapter with its B matrices scaled: by 0 it is the untuned base."""
-    shutil.copytree(source, target)
-    tensors = load_file(source / "adapter_model.safetensors")
-    scaled = {name: tensor * scale if "lora_B" in name else tensor for name, tensor in tensors.items()}
-    save_file(scaled, target / "adapter_model.safetensors")
 
 
 def runtime() -> dict[str, Any]:

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from tests.e2e.operator.platform import NAME, RUNTIME, Cluster, deployment, messages, metrics, runtime
+from tests.e2e.operator.platform import NAME, RUNTIME, Cluster, deployment, metrics, runtime
+from tests.model_versions import messages
 from tidegate.store.arrivals import scorers_seen
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
@@ -14,8 +15,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 
 def test_versions_come_and_go_while_users_notice_nothing(platform: Cluster) -> None:
     platform.apply(runtime(), deployment())
-    first = platform.register("good")
-    platform.nominate(first)
+    first = platform.versions.register("good")
+    platform.versions.nominate(first)
     status = platform.phase("Succeeded", seconds=240)
     assert (status["stable"], status["reason"]) == (first, "InitialDeployment")
     driver = platform.driver()
@@ -34,8 +35,8 @@ def test_versions_come_and_go_while_users_notice_nothing(platform: Cluster) -> N
 
 
 def _good_version_is_promoted(platform: Cluster) -> None:
-    second = platform.register("same")
-    platform.nominate(second)
+    second = platform.versions.register("same")
+    platform.versions.nominate(second)
     platform.phase("Shadow")
     waiting = platform.until("a step waits", lambda status: status.get("reason") == "ApprovalRequired")
     assert waiting["step"] == "small"
@@ -57,7 +58,7 @@ def _good_version_is_promoted(platform: Cluster) -> None:
 
 def _bad_version_is_rolled_back(platform: Cluster) -> None:
     stable = platform.status["stable"]
-    platform.nominate(platform.register("bad"))
+    platform.versions.nominate(platform.versions.register("bad"))
     platform.phase("Shadow")
     status = platform.phase("RolledBack", seconds=240)
     assert status["stable"] == stable

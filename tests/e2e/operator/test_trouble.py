@@ -17,8 +17,9 @@ import httpx
 import pytest
 
 from serving.controller.loop import LEASE
-from tests.e2e.operator.platform import NAME, RUNTIME, Cluster, deployment, messages
+from tests.e2e.operator.platform import NAME, RUNTIME, Cluster, deployment
 from tests.integration.engines.platform import free_ports, until
+from tests.model_versions import messages
 from tidegate.local.demo.traffic import TrafficDriver
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
@@ -87,7 +88,7 @@ def written_by(platform: Cluster, manager: str, since: datetime) -> list[str]:
 def test_an_operator_that_is_killed_in_mid_rollout_goes_on_and_does_nothing_twice(platform: Cluster) -> None:
     stable = platform.status["stable"]
     with users(platform):
-        platform.nominate(platform.register_again("same"))
+        platform.versions.nominate(platform.versions.register_again("same"))
         platform.until("a shadow with pairs", lambda status: status["phase"] == "Shadow" and status["pairs"] > 2)
         epoch = platform.status["epoch"]
         platform.processes.kill("operator")
@@ -113,7 +114,7 @@ def test_an_operator_that_slept_past_its_lease_writes_nothing_more(platform: Clu
         until("the standby leads", lambda: holder(platform) not in {first, ""}, seconds=60)
         second = holder(platform)
         with users(platform):
-            platform.nominate(platform.register_again("same"))
+            platform.versions.nominate(platform.versions.register_again("same"))
             platform.phase("Shadow")
             time.sleep(1)  # managedFields count in seconds
             since = datetime.now(UTC)
@@ -144,7 +145,7 @@ def test_users_do_not_notice_that_the_api_server_is_away(platform: Cluster) -> N
     after = routing(platform)
     assert (after["epoch"], after["arms"]) == (before["epoch"], before["arms"])
     with users(platform):
-        platform.nominate(platform.register_again("same"))
+        platform.versions.nominate(platform.versions.register_again("same"))
         platform.phase("Shadow")
         platform.ask("Abort", "alice")
         platform.phase("RolledBack")
@@ -179,7 +180,7 @@ def test_a_status_that_was_lost_is_rebuilt_from_the_routing(platform: Cluster) -
 
 def test_what_is_deleted_goes_and_comes_back_with_a_higher_epoch(platform: Cluster) -> None:
     epoch = routing(platform)["epoch"]
-    platform.nominate(platform.status["stable"])
+    platform.versions.nominate(platform.status["stable"])
     platform.api.kubectl("delete", "modeldeployment", NAME, "--timeout=60s", namespace=platform.namespace)
     gone = routing(platform)
     assert gone["removed"] is True

@@ -61,7 +61,7 @@ class KubeWorld(World):
     @staticmethod
     def install(api: KubeApi) -> None:
         """Installs tidegate's definitions and RayService's, and waits until all that an operator watches is served."""
-        install(api, *sorted((ROOT / "helm" / "tidegate" / "crds").glob("*.yaml")), RAY_SERVICE_CRD)
+        install(api, *sorted((ROOT / "helm" / "tidegate" / "files" / "crds").glob("*.yaml")), RAY_SERVICE_CRD)
         for kind in WATCHED:  # established is not yet served: "storage is (re)initializing" for some seconds
             while api.kubectl("get", f"{kind.plural}.{kind.version.split('/')[0]}", check=False).returncode != 0:
                 time.sleep(0.1)

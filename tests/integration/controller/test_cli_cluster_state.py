@@ -56,7 +56,7 @@ def test_a_cluster_without_definitions(tmp_path: Path, team: str, monkeypatch: p
         for command in (("rollout", "abort", NAME), ("rollout", "list"), ("delete", NAME)):
             with pytest.raises(NotFound, match="has no modeldeployments of tidegate") as caught:
                 run(*command, "-n", "default")
-            assert "helm/tidegate/crds" in caught.value.next_step
+            assert "helm/tidegate/files/crds" in caught.value.next_step
         with pytest.raises(NotFound, match="has no modeldeployments of tidegate"):
             apply(manifest(), "-n", "default")
 

@@ -222,10 +222,19 @@ def test_a_lower_epoch_is_refused(fresh: Callable[..., Platform]) -> None:
     platform.wait(lambda: set(platform.routing.acks(MODEL).values()) == {7})
 
 
-def test_readiness_wants_a_table_and_an_engine(fresh: Callable[..., Platform]) -> None:
+def test_a_gateway_that_does_not_know_the_routing_is_not_ready(fresh: Callable[..., Platform]) -> None:
     platform = fresh()
+    platform.home.joinpath("tidegate.db").rename(platform.home / "away.db")
+    platform.home.joinpath("tidegate.db").mkdir()  # a database that cannot be opened
     platform.start()
     assert (_ready(platform)[0], _ready(platform)[1]["status"]) == (503, "unready")
+
+
+def test_readiness_wants_an_engine_once_something_is_deployed(fresh: Callable[..., Platform]) -> None:
+    platform = fresh()
+    platform.start()
+    platform.wait(lambda: _ready(platform)[0] == 200)
+    assert (_ready(platform)[1]["status"], _ready(platform)[1]["epochs"]) == ("ready", {})
     missing = platform.ask()
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "model_not_found")
     reachable, platform.engine_url = platform.engine_url, "http://127.0.0.1:9"

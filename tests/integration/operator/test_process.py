@@ -18,7 +18,7 @@ from tests.kube_fixtures import install, kuberay_definitions, programs_or_skip
 from tidegate.attestation import load_or_create_key
 
 pytestmark = pytest.mark.integration
-DEFINITIONS = sorted((ROOT / "helm" / "tidegate" / "crds").glob("*.yaml"))
+DEFINITIONS = sorted((ROOT / "helm" / "tidegate" / "files" / "crds").glob("*.yaml"))
 _ELSEWHERE = ("MLFLOW_URI", "RAY_ADDRESS", "RAY_DASHBOARD_URL", "ENGINE_URL", "GATEWAY_URL", "RECEIVER_URL")
 
 

@@ -27,6 +27,7 @@ GPU = NodePool(
     priority_class_name="serving",
     volumes=({"name": "models", "persistentVolumeClaim": {"claimName": "models", "readOnly": True}},),
     volume_mounts=({"name": "models", "mountPath": "/models", "readOnly": True},),
+    env={"NCCL_SOCKET_IFNAME": "eth0"},
 )
 SETTINGS = ClusterSettings(
     engine_image="registry.example/engine@sha256:" + "b" * 64,
@@ -85,6 +86,7 @@ def test_workers_go_to_the_nodes_of_their_pool_with_their_gpus() -> None:
     for pod in (head, worker):  # what Serve imports, it imports on the head too
         assert {"name": "models", "mountPath": "/models", "readOnly": True} in pod["containers"][0]["volumeMounts"]
         assert "models" in {volume["name"] for volume in pod["volumes"]}
+        assert pod["containers"][0]["env"] == [{"name": "NCCL_SOCKET_IFNAME", "value": "eth0"}]
     group = body["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]
     assert (group["minReplicas"], group["maxReplicas"]) == (2, 8)
     assert body["spec"]["rayClusterConfig"]["enableInTreeAutoscaling"] is True

@@ -32,7 +32,7 @@ def env_from(secret: str, config: str) -> list[Json]:
     return sources + ([{"configMapRef": {"name": config}}] if config else [])
 
 
-def ray_pod(
+def ray_pod(  # noqa: PLR0913 - what a pod template is made of
     role: str,
     image: str,
     wanted: Json,
@@ -42,6 +42,7 @@ def ray_pod(
     sources: Sequence[Json],
     shared_memory: str,
     service_account: str = "",
+    variables: Mapping[str, str] | None = None,
 ) -> Json:
     """The template of a Ray pod.
 
@@ -54,6 +55,7 @@ def ray_pod(
         sources: see `env_from`.
         shared_memory: for Ray's object store.
         service_account: unset: the namespace's default; its token is never mounted.
+        variables: environment; the pool's own wins.
     """
     container: Json = {
         "name": f"ray-{role}",
@@ -68,6 +70,9 @@ def ray_pod(
     }
     if sources:
         container["envFrom"] = list(sources)
+    values = {**(variables or {}), **pool.env}
+    if values:
+        container["env"] = [{"name": name, "value": value} for name, value in sorted(values.items())]
     spec: Json = {
         "automountServiceAccountToken": False,
         "securityContext": POD_SECURITY,

@@ -55,7 +55,7 @@ def missing(api: PersonApi, error: NotThere) -> TidegateError:
     except NotThere:
         return NotFound(
             f"the API server{_of(api)} has no {OWN['ModelDeployment'].plural} of {OWN['ModelDeployment'].version}",
-            next_step="Name the cluster with --context, or install the chart's definitions (helm/tidegate/crds).",
+            next_step="Name the cluster with --context, or install the chart's definitions (helm/tidegate/files/crds).",
         )
     except TidegateError:
         return error

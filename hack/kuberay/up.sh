@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Installs the KubeRay operator on the one-node cluster, which is up (hack/kube/cluster.sh up), and waits until it
+# answers. What is there already is left as it is; nothing but the cluster holds it, so nothing takes it down.
+set -euo pipefail
+cd "$(dirname "$0")"
+. ../kube/node/env.sh
+ready || { echo "the cluster is not up: hack/kube/cluster.sh up" >&2; exit 1; }
+
+home="$(dirname "$(./build.sh)")"
+../kube/cluster.sh load "$home/image.tar" > /dev/null
+# Server-side: the definitions are larger than the annotation in which `apply` would keep a copy.
+kubectl apply --server-side --force-conflicts -f "$home/config/crd/bases" > /dev/null
+kubectl wait --for=condition=Established --timeout=30s \
+  crd/rayclusters.ray.io crd/rayjobs.ray.io crd/rayservices.ray.io crd/raycronjobs.ray.io > /dev/null
+
+scratch="$(mktemp -d)"
+trap 'rm -rf "$scratch"' EXIT
+cp -r kustomization.yaml namespace.yaml "$home/config" "$scratch/"
+(cd "$scratch" && kubectl kustomize . | sed "s#image: kuberay/operator.*#image: localhost/kuberay-operator:$(basename "$home")#") |
+  kubectl apply --server-side --force-conflicts -f - > /dev/null
+kubectl -n kuberay-system rollout status deployment/kuberay-operator --timeout=60s > /dev/null
+echo "KubeRay $(basename "$home") is up"

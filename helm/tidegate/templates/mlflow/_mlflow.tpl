@@ -1,0 +1,42 @@
+{{- define "tidegate.mlflowArtifacts" -}}
+{{- default (printf "file://%s/mlflow-artifacts" (include "tidegate.dataPath" .)) .Values.mlflow.server.artifactRoot -}}
+{{- end -}}
+
+{{- /* Names by which clients may call the server: it refuses others, which keeps browsers out. */ -}}
+{{- define "tidegate.mlflowHosts" -}}
+{{- $name := printf "%s-mlflow" (include "tidegate.fullname" .) -}}
+{{- $hosts := list "localhost" "localhost:*" "127.0.0.1:*" -}}
+{{- range list $name (printf "%s.%s" $name .Release.Namespace) (printf "%s.%s.svc" $name .Release.Namespace) -}}
+{{- $hosts = concat $hosts (list . (printf "%s:*" .)) -}}
+{{- end -}}
+{{- $hosts = append $hosts (printf "%s.%s.svc.*" $name .Release.Namespace) -}}
+{{- join "," (concat $hosts .Values.mlflow.server.allowedHosts) -}}
+{{- end -}}
+
+{{- define "tidegate.mlflowEnv" -}}
+{{- $v := .Values.mlflow.server -}}
+{{- with .Values.objectStorage.existingSecret }}
+envFrom:
+  - secretRef: {name: {{ . }}}
+{{- end }}
+env:
+  {{- if $v.existingSecret }}
+  - name: MLFLOW_BACKEND_STORE_URI
+    valueFrom: {secretKeyRef: {name: {{ $v.existingSecret }}, key: {{ $v.key }}}}
+  {{- else }}
+  - {name: MLFLOW_BACKEND_STORE_URI, value: "sqlite:///{{ include "tidegate.dataPath" . }}/mlflow.db"}
+  {{- end }}
+  - {name: HOME, value: /var/lib/tidegate}
+  - {name: MLFLOW_SERVER_ALLOWED_HOSTS, value: {{ include "tidegate.mlflowHosts" . | quote }}}
+  - {name: MLFLOW_ALLOW_PICKLE_DESERIALIZATION, value: "false"}
+  - {name: MLFLOW_DISABLE_TELEMETRY, value: "true"}
+  - {name: DO_NOT_TRACK, value: "true"}
+  - {name: MLFLOW_SERVER_ENABLE_JOB_EXECUTION, value: "false"}
+  - {name: GIT_PYTHON_REFRESH, value: quiet}
+  {{- range $name, $value := .Values.objectStorage.env }}
+  - {name: {{ $name }}, value: {{ toString $value | quote }}}
+  {{- end }}
+  {{- with $v.extraEnv }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end -}}

@@ -1,0 +1,56 @@
+{{- /* (peers, ports): an egress rule; no peers means anywhere on these ports. */ -}}
+{{- define "tidegate.egress" -}}
+- ports:
+  {{- range index . 1 }}
+    - {protocol: TCP, port: {{ int . }}}
+  {{- end }}
+  {{- with index . 0 }}
+  to:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end -}}
+
+{{- define "tidegate.egress.api" -}}
+{{- include "tidegate.egress" (list .Values.networkPolicy.apiServer .Values.networkPolicy.apiServerPorts) -}}
+{{- end -}}
+
+{{- define "tidegate.egress.database" -}}
+{{- if .Values.database.existingSecret -}}
+{{- include "tidegate.egress" (list .Values.networkPolicy.database .Values.networkPolicy.databasePorts) -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Object storage, an existing MLflow, Kubeflow Pipelines. */ -}}
+{{- define "tidegate.egress.external" -}}
+{{- include "tidegate.egress" (list .Values.networkPolicy.external .Values.networkPolicy.externalPorts) -}}
+{{- end -}}
+
+{{- /* (root, component, port): to a part of the release. */ -}}
+{{- define "tidegate.egress.part" -}}
+{{- include "tidegate.egress" (list (list (dict "podSelector" (dict "matchLabels" (include "tidegate.selector" (list (index . 0) (index . 1)) | fromYaml)))) (list (index . 2))) -}}
+{{- end -}}
+
+{{- define "tidegate.enginePods" -}}
+matchExpressions:
+  - {key: tidegate.dev/runtime, operator: Exists}
+{{- end -}}
+
+{{- define "tidegate.egress.engines" -}}
+{{- include "tidegate.egress" (list (list (dict "podSelector" (include "tidegate.enginePods" . | fromYaml))) .) -}}
+{{- end -}}
+
+{{- /* (root, component): head of a policy on the component's pods. */ -}}
+{{- define "tidegate.policyHead" -}}
+{{- $root := index . 0 -}}
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: {{ include "tidegate.fullname" $root }}-{{ index . 1 }}
+  namespace: {{ $root.Release.Namespace }}
+  labels:
+    {{- include "tidegate.labels" (list $root (index . 1)) | nindent 4 }}
+spec:
+  podSelector:
+    matchLabels:
+      {{- include "tidegate.selector" . | nindent 6 }}
+{{- end -}}

@@ -1,0 +1,247 @@
+"""tidegate installed on the one-node cluster: the chart with local extras, the built images, the real KubeRay.
+
+Operator, gateway, scorer, receiver and MLflow run their own images. Ray's pods mount this machine's Python read-only:
+an image with torch would cost gigabytes to make and to load.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+import subprocess
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.cluster.node import (
+    BASE_IMAGE,
+    ROOT,
+    Json,
+    Node,
+    folder_claims,
+    python_environment,
+    python_folders,
+    python_volumes,
+)
+from tests.model_versions import BASE, MODEL
+from tidegate.adapters.mlflow_registry import MlflowRegistry
+from tidegate.api_keys import ensure_default_keys
+from tidegate.local.demo.traffic import TrafficDriver
+
+RELEASE = "tidegate"
+NAME, RUNTIME = "intent-assistant", "smollm2"
+DATA = "/var/lib/tidegate-data"
+"""Where the chart mounts the volume of the local extras."""
+ROLES = ("operator", "receiver", "mlflow")
+ONE_NODE = ROOT / "examples" / "one-node" / "values.yaml"
+_LABELS = {"app.kubernetes.io/instance": RELEASE}
+
+
+def version() -> str:
+    """Of the project: the tag of its images."""
+    found: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    return found
+
+
+def build_images() -> list[Path]:
+    """The archives of the roles that the platform runs; built when their sources changed."""
+    built = subprocess.run(
+        [ROOT / "hack" / "images" / "build.sh", "--archive", *ROLES], capture_output=True, text=True, check=False
+    )
+    assert built.returncode == 0, built.stdout[-2000:] + built.stderr[-4000:]
+    return [Path(line) for line in built.stdout.splitlines() if line.endswith(".tar")]
+
+
+def start_kuberay() -> None:
+    done = subprocess.run([ROOT / "hack" / "kuberay" / "up.sh"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+
+
+@dataclass
+class Installation:
+    """One release in a namespace of its own."""
+
+    node: Node
+    namespace: str
+    home: Path
+    """On this machine: keys and values files."""
+    data: Path
+    """On this machine: what the pods see as `DATA`."""
+
+    # --- before Helm --------------------------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Namespace, volumes and secrets, as a platform team makes them first."""
+        self.node.make_namespace(self.namespace)
+        claims = folder_claims(self.namespace, python_folders())
+        volume = folder_claims(self.namespace, {"data": self.data}, ("ReadWriteOnce",))[0]
+        volume["spec"]["claimRef"]["name"] = "tidegate-data"  # the chart makes the claim
+        self.node.apply(*claims, volume)
+        self.node.apply(*self.secrets(), namespace=self.namespace)
+
+    def secrets(self) -> list[Json]:
+        keys = self.home / "api-keys.yaml"
+        ensure_default_keys(keys)
+        return [
+            _secret("tidegate-attestation", {"attestation.key": secrets.token_bytes(32)}),
+            _secret(
+                "tidegate-gateway",
+                {"api-keys.yaml": keys.read_bytes(), "user-pseudonym.key": secrets.token_bytes(32)},
+            ),
+            _secret("tidegate-receiver", {"token": secrets.token_hex(24).encode()}),
+        ]
+
+    def values(self) -> Json:
+        """What differs from examples/one-node/values.yaml: images of this machine, and its Python for the engines."""
+        volumes, mounts = python_volumes()
+        base, _, tag = BASE_IMAGE.partition(":")
+        pool = {
+            "cpu": "400m",
+            "memory": "3Gi",
+            "sharedMemory": "512Mi",
+            "topologyKey": None,
+            "volumes": volumes,
+            "volumeMounts": mounts,
+            "env": {**python_environment(), "OMP_NUM_THREADS": "2"},
+        }
+        small = {"resources": {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}}}
+        return {
+            "image": {"registry": "localhost", "tag": version(), "pullPolicy": "Never"},
+            "images": {"serve": {"name": base, "tag": tag}},
+            "gpuNodePools": {"local": pool},
+            "engines": {"head": {"cpu": "200m", "memory": "2Gi"}, "env": {"TIDEGATE_CACHE": f"{DATA}/cache"}},
+            "local": {"storageClassName": "-", "volumeName": f"{self.namespace}-data"},
+            "mlflow": {"server": {**small, "allowedHosts": ["10.97.*"]}},  # the tests call it by its ClusterIP
+            "settings": {"TIDEGATE_SCORING__LABEL_HORIZON_SECONDS": "30"},
+        } | dict.fromkeys(("operator", "gateway", "scorer", "receiver"), small)
+
+    # --- people -------------------------------------------------------------------------------------------------------
+
+    def train_versions(self) -> dict[str, str]:
+        """Trains three adapters in a pod and registers them; their version numbers by name."""
+        volumes, mounts = python_volumes()
+        name = "train-versions"
+        environment = {**python_environment(), "TIDEGATE_CACHE": f"{DATA}/cache", "TIDEGATE_HOME": "/tmp/tidegate"}  # noqa: S108
+        environment["TIDEGATE_ATTESTATION_KEY_PATH"] = "/etc/attestation/attestation.key"
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name},
+            "spec": {
+                "restartPolicy": "Never",
+                "automountServiceAccountToken": False,
+                "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+                "containers": [
+                    {
+                        "name": "train",
+                        "image": BASE_IMAGE,
+                        "command": ["python", "-m", "tests.cluster.train_versions", f"{DATA}/adapters"],
+                        "envFrom": [{"configMapRef": {"name": f"{RELEASE}-platform"}}],
+                        "env": [{"name": key, "value": value} for key, value in environment.items()],
+                        "securityContext": {
+                            "allowPrivilegeEscalation": False,
+                            "readOnlyRootFilesystem": True,
+                            "capabilities": {"drop": ["ALL"]},
+                        },
+                        "volumeMounts": [
+                            *mounts,
+                            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
+                            {"name": "data", "mountPath": DATA},
+                            {"name": "attestation", "mountPath": "/etc/attestation", "readOnly": True},
+                        ],
+                    }
+                ],
+                "volumes": [
+                    *volumes,
+                    {"name": "tmp", "emptyDir": {}},
+                    {"name": "data", "persistentVolumeClaim": {"claimName": "tidegate-data"}},
+                    {"name": "attestation", "secret": {"secretName": "tidegate-attestation"}},
+                ],
+            },
+        }
+        self.node.apply(pod, namespace=self.namespace)
+        self.node.until("the versions are trained", lambda: self._ended(name), seconds=400, told=self.story)
+        printed = self.node.kubectl("logs", name, namespace=self.namespace)
+        assert self.node.get("pod", name, self.namespace)["status"]["phase"] == "Succeeded", printed[-3000:]
+        self.node.kubectl("delete", "pod", name, "--wait=false", namespace=self.namespace)
+        found: dict[str, str] = json.loads(printed.strip().splitlines()[-1])
+        return found
+
+    def nominate(self, number: str) -> None:
+        MlflowRegistry(self.url("mlflow"), cache=self.home / "cache").set_alias(MODEL, "challenger", number)
+
+    def apply(self, *manifests: Mapping[str, Any]) -> None:
+        self.node.apply(*manifests, namespace=self.namespace)
+
+    def driver(self) -> TrafficDriver:
+        keys = ensure_default_keys(self.home / "api-keys.yaml")
+        return TrafficDriver(
+            self.url("gateway"), keys["app"], NAME, label_key=keys["labeller"], concurrency=6, label_delay=0.2
+        )
+
+    # --- looking ------------------------------------------------------------------------------------------------------
+
+    def url(self, component: str) -> str:
+        return self.node.service_url(f"{RELEASE}-{component}", self.namespace)
+
+    def status(self) -> Json:
+        found: Json = self.node.get("modeldeployment", NAME, self.namespace).get("status") or {}
+        return found
+
+    def until(self, what: str, holds: Any, seconds: float = 240) -> Json:
+        """The deployment's status once `holds(status)`."""
+
+        def look() -> Json | None:
+            status = self.status()
+            return status if holds(status) else None
+
+        found: Json = self.node.until(what, look, seconds, told=self.story)
+        return found
+
+    def phase(self, *phases: str, seconds: float = 240) -> Json:
+        return self.until(f"phase {' or '.join(phases)}", lambda status: status.get("phase") in phases, seconds)
+
+    def pods(self) -> dict[str, int]:
+        """Restarts by pod, of what runs."""
+        return {
+            pod["metadata"]["name"]: sum(state["restartCount"] for state in pod["status"].get("containerStatuses", []))
+            for pod in self.node.list("pods", self.namespace)
+            if pod["status"]["phase"] == "Running" and "deletionTimestamp" not in pod["metadata"]
+        }
+
+    def story(self) -> str:
+        told = {key: self.status().get(key) for key in ("phase", "step", "pairs", "reason", "message", "conditions")}
+        log = self.node.kubectl(
+            "logs", f"deployment/{RELEASE}-operator", "--tail=40", namespace=self.namespace, check=False
+        )
+        return "\n".join([json.dumps(told, indent=1), self.node.story(self.namespace), log])
+
+    def _ended(self, pod: str) -> bool:
+        return self.node.get("pod", pod, self.namespace).get("status", {}).get("phase") in {"Succeeded", "Failed"}
+
+
+def runtime() -> Json:
+    return {
+        "apiVersion": "tidegate.dev/v1alpha1",
+        "kind": "ModelRuntime",
+        "metadata": {"name": RUNTIME},
+        "spec": {
+            "baseModel": {"uri": BASE},
+            "engine": {"type": "Transformers", "maxAdapters": 4, "maxModelLength": 256},
+            "placement": {"nodePool": "local"},
+        },
+    }
+
+
+def _secret(name: str, data: Mapping[str, bytes]) -> Json:
+    encoded = {key: base64.b64encode(value).decode() for key, value in data.items()}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": encoded}
+
+
+def manifests(path: Path) -> list[Json]:
+    return [item for item in yaml.safe_load_all(path.read_text()) if item]

@@ -1,0 +1,315 @@
+"""What a real API server says of the rendered objects: S1, H4 and H5 of the acceptance targets, and their rights."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from tests.integration.chart.charts import BASE, CHART, LOCAL, VALUE_SETS, Helm, Json, merged, one, pods
+from tests.kube_api import ROOT, KubeApi
+
+pytestmark = pytest.mark.integration
+CLUSTER_WIDE = {"CustomResourceDefinition", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
+PLURALS = {
+    "ValidatingAdmissionPolicy": "validatingadmissionpolicies",
+    "NetworkPolicy": "networkpolicies",
+}
+RESTRICTED = {
+    "pod-security.kubernetes.io/enforce": "restricted",
+    "pod-security.kubernetes.io/enforce-version": "latest",
+}
+
+
+@pytest.fixture(scope="module")
+def restricted(cluster: KubeApi) -> str:
+    """A namespace that enforces Pod Security "restricted"."""
+    namespace = cluster.make_namespace("restricted")
+    change = {"metadata": {"labels": RESTRICTED}}
+    path = f"/api/v1/namespaces/{namespace}"
+    cluster.request("PATCH", path, change, content_type="application/merge-patch+json").raise_for_status()
+    return namespace
+
+
+def test_the_namespace_refuses_what_is_not_restricted(cluster: KubeApi, restricted: str) -> None:
+    body = {"metadata": {"generateName": "a-"}, "spec": {"containers": [{"name": "a", "image": "a:1"}]}}
+    said = cluster.request("POST", f"/api/v1/namespaces/{restricted}/pods?dryRun=All", body)
+    assert said.status_code == httpx.codes.FORBIDDEN
+    assert "violates PodSecurity" in said.text
+
+
+@pytest.mark.parametrize("name", VALUE_SETS)
+def test_every_pod_passes_pod_security_restricted(helm: Helm, cluster: KubeApi, restricted: str, name: str) -> None:
+    objects = helm.render(VALUE_SETS[name], namespace=restricted)
+    templates = list(pods(objects))
+    assert len(templates) >= 4
+    for workload, template in templates:
+        labels = template["metadata"]["labels"]
+        body = {"metadata": {"generateName": "pod-", "labels": labels}, "spec": template["spec"]}
+        body["metadata"]["annotations"] = template["metadata"]["annotations"]
+        said = cluster.request("POST", f"/api/v1/namespaces/{restricted}/pods?dryRun=All&fieldValidation=Strict", body)
+        assert said.status_code == httpx.codes.CREATED, f"{workload}: {said.text}"
+
+
+@pytest.mark.parametrize("name", VALUE_SETS)
+def test_the_api_server_takes_every_object(helm: Helm, cluster: KubeApi, name: str) -> None:
+    namespace = cluster.make_namespace("dry")
+    objects = helm.render(VALUE_SETS[name], namespace=namespace)
+    seen = {_identity(item) for item in objects}
+    assert len(seen) == len(objects)  # nothing twice
+    for item in objects:
+        if item["kind"] == "CustomResourceDefinition" and name != "base":
+            continue  # the same files every time, and large
+        if item["metadata"].get("namespace", namespace) != namespace:
+            continue  # a namespace that is not here
+        _apply(cluster, item, "&dryRun=All").raise_for_status()
+
+
+@pytest.mark.parametrize("name", ["local with drift checks", "all at once"])
+def test_applying_again_changes_nothing(helm: Helm, cluster: KubeApi, name: str) -> None:
+    """As Argo CD does it, server-side: no default of the API server and no order of a list makes a difference."""
+    namespace = cluster.make_namespace("again")
+    values = merged(VALUE_SETS[name], {"crds": {"enabled": False}, "admissionPolicies": {"enabled": False}})
+    objects = helm.render(values, namespace=namespace)
+    first, second, third = ([_apply(cluster, item).json() for item in objects] for _ in range(3))
+    for before, after, later in zip(first, second, third, strict=True):
+        assert _content(after) == _content(before)
+        # The API server itself stores a new claim once more, unchanged: so the third time counts.
+        assert later["metadata"]["resourceVersion"] == after["metadata"]["resourceVersion"], before["kind"]
+    # What Argo CD compares: a dry run of the manifest against what is there.
+    for item, before in zip(objects, first, strict=True):
+        assert _content(_apply(cluster, item, "&dryRun=All").json()) == _content(before)
+
+
+READ, WATCH = ("get", "list"), ("get", "list", "watch")
+OURS = "tidegate.dev"
+VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
+ALL = VERBS[:-1]
+OWN = ("get", "list", "watch", "create", "update", "delete")
+RIGHTS: dict[str, dict[tuple[str, str], tuple[str, ...]]] = {
+    "tidegate-operator": {
+        (OURS, "modelruntimes"): (*WATCH, "update"),
+        (OURS, "modeldeployments"): (*WATCH, "update"),
+        (OURS, "modelruntimes/status"): ("update",),
+        (OURS, "modeldeployments/status"): ("update",),
+        (OURS, "modelrollouts"): ALL,
+        (OURS, "modelrollouts/status"): ("update",),
+        (OURS, "modelroutings"): ALL,
+        (OURS, "rolloutactions"): (*WATCH, "delete"),
+        (OURS, "rolloutactions/status"): ("update",),
+        ("ray.io", "rayservices"): OWN,
+        ("apps", "controllerrevisions"): OWN,
+        ("", "services"): OWN,
+        ("coordination.k8s.io", "leases"): (*READ, "create", "update", "delete"),
+        ("events.k8s.io", "events"): ("create",),
+    },
+    "tidegate-gateway": {
+        (OURS, "modelroutings"): WATCH,
+        ("coordination.k8s.io", "leases"): ("create", "patch", "delete"),
+    },
+    "tidegate-scorer": {(OURS, "modelroutings"): ("get",)},
+    "tidegate-drift": {(OURS, "modelroutings"): ("get",)},
+    "tidegate-receiver": {},
+    "tidegate-mlflow": {},
+    "tidegate-engine": {},
+    "tidegate-training": {},
+    "pipeline-runner": {
+        ("ray.io", "rayjobs"): ("get", "list", "watch", "create", "delete"),
+        ("", "pods"): READ,
+        ("", "pods/log"): READ,
+        (OURS, "modelroutings"): ("get",),
+    },
+}
+NEVER = [("", "secrets"), ("", "configmaps"), ("", "pods/exec"), ("", "serviceaccounts/token"), ("apps", "deployments")]
+NEVER += [("rbac.authorization.k8s.io", "roles"), ("batch", "jobs"), (OURS, "modeldeployments/finalizers")]
+
+
+@pytest.fixture(scope="module")
+def installed(helm: Helm, cluster: KubeApi) -> str:
+    """A namespace with the accounts and roles of a release."""
+    namespace = cluster.make_namespace("rights")
+    for item in helm.render(VALUE_SETS["drift checks"], namespace=namespace):
+        if item["kind"] in {"ServiceAccount", "Role", "RoleBinding"}:
+            _apply(cluster, item).raise_for_status()
+    return namespace
+
+
+@pytest.mark.parametrize("account", RIGHTS)
+def test_an_account_may_do_what_the_table_says_and_nothing_else(cluster: KubeApi, installed: str, account: str) -> None:
+    asked = {resource for rights in RIGHTS.values() for resource in rights} | set(NEVER)
+    expected, wrong = RIGHTS[account], []
+    for resource in sorted(asked):
+        for verb in VERBS:
+            allowed = _may(cluster, installed, account, resource, verb, installed)
+            if allowed != (verb in expected.get(resource, ())):
+                wrong.append((*resource, verb, allowed))
+    assert not wrong
+    # Nothing outside of its namespace.
+    for resource, verbs in expected.items():
+        assert not _may(cluster, installed, account, resource, verbs[0], "default"), resource
+
+
+def test_the_table_of_rights_is_the_documented_one() -> None:
+    text = (ROOT / "docs" / "operator.md").read_text(encoding="utf-8")
+    rows = re.search(r"\| \| operator \| gateway \| scorer \|\n.*?\n\n", text, re.DOTALL)
+    assert rows
+    for account in ("operator", "gateway", "scorer"):
+        for group, resource in RIGHTS[f"tidegate-{account}"]:
+            assert resource.partition("/")[0] in rows.group(), resource
+            assert group in rows.group()
+
+
+def test_finalizers_are_a_value(helm: Helm, cluster: KubeApi) -> None:
+    namespace = cluster.make_namespace("rights")
+    for item in helm.render(VALUE_SETS["settings"], namespace=namespace):
+        if item["kind"] in {"ServiceAccount", "Role", "RoleBinding"}:
+            _apply(cluster, item).raise_for_status()
+    assert _may(cluster, namespace, "tidegate-operator", (OURS, "modeldeployments/finalizers"), "update", namespace)
+
+
+@pytest.fixture
+def previous(tmp_path: Path) -> Path:
+    """The chart as a release before this one had it: another version, definitions that lack a field, fewer values."""
+    chart = tmp_path / "tidegate"
+    shutil.copytree(CHART, chart)
+    described = yaml.safe_load((chart / "Chart.yaml").read_text())
+    described |= {"version": "0.0.9", "appVersion": "0.0.9"}
+    (chart / "Chart.yaml").write_text(yaml.safe_dump(described))
+    definition = chart / "files" / "crds" / "tidegate.dev_modelruntimes.yaml"
+    body = yaml.safe_load(definition.read_text())
+    del body["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["rayVersion"]
+    definition.write_text(yaml.safe_dump(body))
+    return chart
+
+
+@pytest.fixture
+def own_cluster(cluster: KubeApi, tmp_path: Path) -> Iterator[tuple[KubeApi, Path]]:
+    """The definitions as Helm finds them on a cluster that has none of ours; afterwards all are as they were."""
+    namespace = cluster.make_namespace("release")
+    try:
+        yield cluster, cluster.kubeconfig("admin", namespace)
+    finally:
+        cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CHART / "files" / "crds"))
+        cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CHART / "files" / "admission.yaml"))
+
+
+def test_an_upgrade_keeps_data_and_brings_the_definitions_along(
+    helm: Helm, own_cluster: tuple[KubeApi, Path], previous: Path
+) -> None:
+    cluster, kubeconfig = own_cluster
+    namespace = kubeconfig.name.split(".")[1]
+    place = ["--namespace", namespace]
+    # The definitions are there already, without an owner: as after 'kubectl apply' by hand.
+    helm.run(
+        "install",
+        "tidegate",
+        str(previous),
+        *place,
+        "--take-ownership",
+        "--force-conflicts",
+        values=LOCAL,
+        kubeconfig=kubeconfig,
+    )
+    assert "rayVersion" not in _runtime_fields(cluster)
+    runtime = ROOT / "examples" / "local" / "modelruntime.yaml"
+    cluster.kubectl("apply", "-f", str(runtime), namespace=namespace)
+    claim = f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/tidegate-data"
+    runtimes = f"/apis/tidegate.dev/v1alpha1/namespaces/{namespace}/modelruntimes"
+    before = cluster.request("GET", claim).json()["metadata"]["uid"], _uids(cluster, runtimes)
+    assert before[1]
+
+    changed = merged(LOCAL, {"gateway": {"replicas": 3}})
+    helm.run("upgrade", "tidegate", str(CHART), *place, values=changed, kubeconfig=kubeconfig)
+    assert "rayVersion" in _runtime_fields(cluster)
+    assert (cluster.request("GET", claim).json()["metadata"]["uid"], _uids(cluster, runtimes)) == before
+    gateway = cluster.request("GET", f"/apis/apps/v1/namespaces/{namespace}/deployments/tidegate-gateway").json()
+    assert gateway["spec"]["replicas"] == 3
+
+    helm.run("uninstall", "tidegate", *place, "--wait=hookOnly", kubeconfig=kubeconfig)
+    assert (cluster.request("GET", claim).json()["metadata"]["uid"], _uids(cluster, runtimes)) == before
+    left = cluster.kubectl(
+        "get",
+        "all,cm,sa,roles,rolebindings,netpol,pdb,pvc,cronjobs",
+        "-l",
+        "app.kubernetes.io/instance=tidegate",
+        "-o",
+        "name",
+        namespace=namespace,
+    ).stdout.split()
+    assert left == ["persistentvolumeclaim/tidegate-data"]
+
+    # And again: what stayed is taken over.
+    helm.run("install", "tidegate", str(CHART), *place, values=LOCAL, kubeconfig=kubeconfig)
+    assert (cluster.request("GET", claim).json()["metadata"]["uid"], _uids(cluster, runtimes)) == before
+    helm.run("uninstall", "tidegate", *place, "--wait=hookOnly", kubeconfig=kubeconfig)
+
+
+def test_a_second_release_leaves_the_cluster_wide_objects_alone(helm: Helm) -> None:
+    assert not [item for item in helm.render(VALUE_SETS["a second release"]) if item["kind"] in CLUSTER_WIDE]
+    kept = [item for item in helm.render(BASE) if item["kind"] == "CustomResourceDefinition"]
+    assert len(kept) == 5
+    for item in kept:
+        assert item["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+    one(helm.render(BASE), "ValidatingAdmissionPolicy", "tidegate-modeldeployment-requester")
+
+
+def _runtime_fields(cluster: KubeApi) -> dict[str, Any]:
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/modelruntimes.tidegate.dev"
+    schema = cluster.request("GET", path).json()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    fields: dict[str, Any] = schema["properties"]["spec"]["properties"]
+    return fields
+
+
+def _uids(cluster: KubeApi, path: str) -> list[str]:
+    """Of all objects of a kind; asked again while the API server takes a changed definition over."""
+    for _ in range(100):
+        said = cluster.request("GET", path)
+        if said.is_success:
+            return [item["metadata"]["uid"] for item in said.json()["items"]]
+        time.sleep(0.1)
+    raise AssertionError(said.text)
+
+
+def _content(item: Json) -> Json:
+    """Without what the API server keeps for itself."""
+    own = ("managedFields", "resourceVersion")
+    return item | {"metadata": {key: value for key, value in item["metadata"].items() if key not in own}}
+
+
+def _identity(item: Json) -> tuple[str, str, str, str]:
+    head = item["metadata"]
+    return item["apiVersion"], item["kind"], head.get("namespace", ""), head["name"]
+
+
+def _apply(cluster: KubeApi, item: Json, options: str = "") -> httpx.Response:
+    """Server-side apply of one object, in the strictest way."""
+    version, kind, head = item["apiVersion"], item["kind"], item["metadata"]
+    plural = PLURALS.get(kind, f"{kind.lower()}s")
+    root = f"/apis/{version}" if "/" in version else f"/api/{version}"
+    place = root if kind in CLUSTER_WIDE else f"{root}/namespaces/{head['namespace']}"
+    said = cluster.request(
+        "PATCH",
+        f"{place}/{plural}/{head['name']}?fieldManager=argocd&force=true&fieldValidation=Strict{options}",
+        item,
+        content_type="application/apply-patch+yaml",
+    )
+    assert said.is_success, f"{kind} {head['name']}: {said.text}"
+    return said
+
+
+def _may(cluster: KubeApi, namespace: str, account: str, resource: tuple[str, str], verb: str, where: str) -> bool:
+    group, (name, _, sub) = resource[0], resource[1].partition("/")
+    asked = {"namespace": where, "verb": verb, "group": group, "resource": name, "subresource": sub}
+    user = f"system:serviceaccount:{namespace}:{account}"
+    groups = ["system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated"]
+    body = {"spec": {"user": user, "groups": groups, "resourceAttributes": asked}}
+    said = cluster.request("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", body)
+    said.raise_for_status()
+    return bool(said.json()["status"]["allowed"])

@@ -1,0 +1,230 @@
+"""What the chart renders, refuses and never does: H1, H2, H3, H5 and S2 of the acceptance targets."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.integration.chart.charts import BASE, CHART, LOCAL, VALUE_SETS, Helm, Json, merged, one, pods
+from tests.kube_api import ROOT
+
+pytestmark = pytest.mark.integration
+TEMPLATES = [
+    *sorted(path for path in (CHART / "templates").rglob("*") if path.is_file()),
+    CHART / "files" / "alerts.yaml",
+]
+
+
+@pytest.mark.parametrize("name", VALUE_SETS)
+def test_it_renders_twice_byte_identical(helm: Helm, name: str) -> None:
+    first = helm.text(VALUE_SETS[name])
+    assert first == helm.text(VALUE_SETS[name])
+    assert len(VALUE_SETS) >= 20
+
+
+def test_lint_finds_nothing(helm: Helm) -> None:
+    for values in (BASE, LOCAL, VALUE_SETS["all at once"]):
+        assert "0 chart(s) failed" in helm.run("lint", "--strict", str(CHART), values=values)
+
+
+UNKNOWN: dict[str, tuple[Json, str, str]] = {
+    "at the root": ({"gatway": {}}, "", "gatway"),
+    "in a workload": ({"gateway": {"replica": 3}}, "/gateway", "replica"),
+    "nested": ({"gateway": {"httpRoute": {"hostname": "a"}}}, "/gateway/httpRoute", "hostname"),
+    "of an account": ({"scorer": {"serviceAccount": {"create": True}}}, "/scorer/serviceAccount", "create"),
+    "in a pool": ({"gpuNodePools": {"l4": {"gpus": 4}}}, "/gpuNodePools/l4", "gpus"),
+    "a setting": ({"settings": {"TIDEGATE_DRFT": "1"}}, "/settings", "TIDEGATE_DRFT"),
+    "a setting with a secret": ({"settings": {"TIDEGATE_DATABASE_URL": "x"}}, "/settings", "TIDEGATE_DATABASE_URL"),
+    "a toleration": ({"operator": {"tolerations": [{"kye": "a"}]}}, "/operator/tolerations/0", "kye"),
+    "a forbidden volume": (
+        {"receiver": {"extraVolumes": [{"name": "a", "hostPath": {"path": "/"}}]}},
+        "/receiver/extraVolumes/0",
+        "hostPath",
+    ),
+    "a drift check": (
+        {"driftChecks": {"deployments": [{"deployment": "a", "cron": "* * * * *"}]}},
+        "/driftChecks/deployments/0",
+        "cron",
+    ),
+}
+
+
+@pytest.mark.parametrize("where", UNKNOWN)
+def test_an_unknown_value_is_refused_by_name(helm: Helm, where: str) -> None:
+    values, place, key = UNKNOWN[where]
+    assert f"at '{place}': additional properties '{key}' not allowed" in helm.refusal(merged(BASE, values))
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"logLevel": "LOUD"}, "at '/logLevel': value must be one of"),
+        ({"gateway": {"port": 70000}}, "at '/gateway/port'"),
+        ({"mlflow": {"url": "https://me:secret@mlflow"}}, "at '/mlflow/url'"),
+        ({"images": {"serve": {"digest": "latest"}}}, "at '/images/serve/digest'"),
+        ({"gpuNodePools": {"l4": {"memory": "much"}}}, "at '/gpuNodePools/l4/memory'"),
+        ({"security": {"runAsUser": 0}}, "at '/security/runAsUser'"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_its_place(helm: Helm, values: Json, said: str) -> None:
+    assert said in helm.refusal(merged(BASE, values))
+
+
+def test_all_that_is_missing_is_said_at_once_with_what_to_do(helm: Helm) -> None:
+    said = helm.refusal({})
+    for value in (
+        "database.existingSecret",
+        "artifacts.uri",
+        "inferenceLog.uri",
+        "mlflow.server.existingSecret",
+        "mlflow.server.artifactRoot",
+        "attestation.existingSecret",
+        "gateway.existingSecret",
+        "receiver.existingSecret",
+    ):
+        assert f"- {value} is not set: " in said
+    assert "kubectl create secret generic tidegate-attestation" in said
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"gateway": {"httpRoute": {"enabled": True}}}, "gateway.httpRoute.parentRefs is empty"),
+        ({"gateway": {"terminationGracePeriodSeconds": 15}}, "set it above gateway.preStopSeconds + 10 = 15"),
+        (
+            {"gateway": {"autoscaling": {"enabled": True, "minReplicas": 20}}},
+            "gateway.autoscaling.minReplicas is above",
+        ),
+        ({"redis": {"existingSecret": "redis"}}, "redis.address is not"),
+        ({"driftChecks": {"mode": "kfp", "deployments": [{"deployment": "a"}]}}, "renders no CronJob"),
+        ({"kfp": {"existingSecret": "a", "url": "http://a"}}, "kfp.authentication=none uses none"),
+        ({"kfp": {"authentication": "cookie", "url": "http://a"}}, "kfp.existingSecret is not set"),
+        ({"kfp": {"namespace": "a"}}, "kfp.url is not set, but other values of kfp are"),
+    ],
+)
+def test_values_that_contradict_each_other_are_refused(helm: Helm, values: Json, said: str) -> None:
+    assert said in helm.refusal(merged(BASE, values))
+
+
+def test_every_group_of_the_schema_is_closed_and_every_value_described() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
+    values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+
+    def check(place: Json, content: Any, path: str) -> int:
+        if "description" in place:
+            return 1
+        assert place["additionalProperties"] is False, path
+        assert set(place["properties"]) - {"global"} == set(content), path
+        return sum(check(place["properties"][key], content[key], f"{path}.{key}") for key in content)
+
+    assert check(schema, values, "") > 200
+
+
+def test_nothing_in_the_templates_differs_from_one_rendering_to_the_next() -> None:
+    """Argo CD renders without a cluster and again every few minutes."""
+    forbidden = re.compile(
+        r"(?<![$.\w])(lookup|now|date|ago|uuidv4|rand\w*|gen\w*|htpasswd|bcrypt|derivePassword|getHostByName)\b"
+        r"|\.Capabilities|\.Release\.(IsInstall|IsUpgrade|Revision)|helm\.sh/hook"
+    )
+    for path in TEMPLATES:
+        for action in re.findall(r"{{.*?}}", path.read_text(encoding="utf-8"), re.DOTALL):
+            code = re.sub(r'"[^"]*"|/\*.*?\*/', "", action, flags=re.DOTALL)
+            assert not (found := forbidden.search(code)), f"{path}: {found} in {action}"
+
+
+@pytest.mark.parametrize("name", VALUE_SETS)
+def test_no_secret_is_rendered(helm: Helm, name: str) -> None:
+    objects = helm.render(VALUE_SETS[name])
+    assert not [item for item in objects if item["kind"] == "Secret"]
+    for workload, template in pods(objects):
+        for container in _containers(template):
+            for variable in container.get("env", []):
+                secret = re.search("PASSWORD|TOKEN$|SECRET$|DATABASE_URL|STORE_URI|KEY$", variable["name"])
+                value = variable.get("value", "")
+                assert not (secret and value) or value.startswith("sqlite:///"), f"{workload}: {variable['name']}"
+    for item in objects:
+        if item["kind"] == "ConfigMap":
+            for key, value in item["data"].items():
+                assert not re.search(r"://[^/\s\"]*:[^/\s\"]*@", value), f"{item['metadata']['name']}: {key}"
+
+
+def test_secrets_come_by_name_everywhere(helm: Helm) -> None:
+    """H3: each name in the values is where its content is needed, and nowhere is a value for a content."""
+    named = {
+        path: f"secret-{number}"
+        for number, path in enumerate(_paths(yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))))
+        if path[-1] in {"existingSecret", "webhookSecret"} and path[0] != "pipelines"
+    }
+    assert len(named) >= 11
+    values: Json = merged(
+        BASE, {"redis": {"address": "redis:6379"}, "kfp": {"url": "http://a", "authentication": "token"}}
+    )
+    for path, secret in named.items():
+        own: Any = secret
+        for key in reversed(path):
+            own = {key: own}
+        values = merged(values, own)
+    text = helm.text(values)
+    for path, secret in named.items():
+        assert re.search(rf"\b{secret}\b", text), ".".join(path)
+    schema = (CHART / "values.schema.json").read_text(encoding="utf-8")
+    assert not re.search(r'"(password|token|apiKey|accessKey|secretKey|secretAccessKey)": \{', schema, re.IGNORECASE)
+
+
+def test_names_of_the_contract(helm: Helm) -> None:
+    objects = helm.render(merged(VALUE_SETS["pipelines elsewhere"]))
+    for name in ("tidegate-platform", "tidegate-node-pools", "tidegate-engines"):
+        one(objects, "ConfigMap", name, "models")
+    for namespace in ("team-a", "team-b"):
+        environment = one(objects, "ConfigMap", "tidegate-pipelines", namespace)["data"]
+        assert environment["TIDEGATE_ATTESTATION_KEY_PATH"] == "/etc/tidegate/pipelines/attestation.key"
+        assert "TIDEGATE_DATABASE_URL" not in environment
+        one(objects, "ConfigMap", "tidegate-node-pools", namespace)
+        one(objects, "ServiceAccount", "tidegate-training", namespace)
+
+
+def test_a_change_of_the_configuration_replaces_the_pods(helm: Helm) -> None:
+    def marks(values: Json) -> dict[str, str]:
+        return {name: pod["metadata"]["annotations"]["tidegate.dev/config"] for name, pod in pods(helm.render(values))}
+
+    before = marks(BASE)
+    for change in ({"logLevel": "DEBUG"}, {"gpuNodePools": {"cpu": {"cpu": "3"}}}):
+        after = marks(merged(BASE, change))
+        assert all(after[name] != before[name] for name in before)
+
+
+def test_tokens_are_mounted_only_where_the_api_is_used(helm: Helm) -> None:
+    mounted = {
+        name.partition("/")[2]: pod["spec"]["automountServiceAccountToken"]
+        for name, pod in pods(helm.render(VALUE_SETS["drift checks"]))
+    }
+    assert [name for name, token in mounted.items() if not token] == ["tidegate-mlflow", "tidegate-receiver"]
+
+
+def test_long_names_fit(helm: Helm) -> None:
+    for item in helm.render(VALUE_SETS["drift checks"], name="a-release-with-quite-a-long-name-indeed-it-is-53-long"):
+        limit = 52 if item["kind"] == "CronJob" else 63
+        assert item["kind"] == "CustomResourceDefinition" or len(item["metadata"]["name"]) <= limit
+
+
+def test_examples_of_values_render(helm: Helm) -> None:
+    found = sorted(Path(ROOT / "examples" / "one-node").glob("values*.yaml"))
+    assert found
+    for path in found:
+        helm.render(yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
+def _containers(template: Json) -> list[Json]:
+    spec = template["spec"]
+    return [*spec["containers"], *spec.get("initContainers", [])]
+
+
+def _paths(content: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    if not isinstance(content, dict) or not content:
+        return [path]
+    return [found for key, value in content.items() for found in _paths(value, (*path, key))]
