@@ -38,9 +38,7 @@ def compile_site(site: Site, folder: Path, base: Path | None = None) -> list[Pat
     Raises:
         InvalidInput: a step names a node pool that the site does not know.
     """
-    from importlib import import_module  # noqa: PLC0415 - KFP takes seconds
-
-    from kfp import compiler, dsl  # noqa: PLC0415
+    from kfp import compiler, dsl  # noqa: PLC0415 - takes seconds
 
     from pipelines.compile import PIPELINES  # noqa: PLC0415
 
@@ -52,16 +50,23 @@ def compile_site(site: Site, folder: Path, base: Path | None = None) -> list[Pat
     def place_task(step: str, task: Any) -> None:
         lifetimes[task.name] = _place(site, pools, step, task)
 
+    # Before a site is in force: a pipeline is built when its module is imported.
+    made = {name: _load(place) for name, place in PIPELINES.items()}
     with placing(place_task):
-        for name, place in PIPELINES.items():
-            module, _, function = place.partition(":")
-            made = getattr(import_module(module), function)
-            again = dsl.pipeline(name=made.name, description=made.description)(made.pipeline_func)
+        for name, pipeline in made.items():
+            again = dsl.pipeline(name=pipeline.name, description=pipeline.description)(pipeline.pipeline_func)
             _let_retries_live(again.pipeline_spec, lifetimes)
             path = folder / f"{name}.yaml"
             compiler.Compiler().compile(again, str(path))
             written.append(path)
     return written
+
+
+def _load(place: str) -> Any:
+    from importlib import import_module  # noqa: PLC0415
+
+    module, _, function = place.partition(":")
+    return getattr(import_module(module), function)
 
 
 def job_settings(site: Site) -> JobSettings:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -216,3 +218,14 @@ def test_a_wrong_site_file_is_named_with_field_and_value(tmp_path: Path, text: s
 def test_an_empty_site_is_the_chart_s_default() -> None:
     assert read_site(None) == Site()
     assert Site().config_map == "tidegate-pipelines-env"
+
+
+def test_a_site_leaves_no_trace_in_the_pipelines_themselves(tmp_path: Path) -> None:
+    """In a process of its own: a pipeline is built when it is first imported."""
+    code = (
+        "import sys; from pathlib import Path; from pipelines.packages import compile_site; "
+        "from pipelines.site import read_site; from pipelines.compile import COMPILED, compile_all; "
+        "out = Path(sys.argv[1]); compile_site(read_site(None), out / 'site'); "
+        "assert all(path.read_text() == (COMPILED / path.name).read_text() for path in compile_all(out / 'plain'))"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
