@@ -5,95 +5,28 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any
 
-from tidegate.adapters.kfp_errors import read_secret, told
-from tidegate.errors import InvalidInput, NotFound, Unavailable
+from tidegate.adapters.kfp_connection import CONNECT_SECONDS, connected
+from tidegate.adapters.kfp_errors import told
+from tidegate.adapters.kfp_objects import (
+    Pipeline,
+    PipelineVersion,
+    Run,
+    Schedule,
+    Task,
+    pipeline_of,
+    run_of,
+    schedule_of,
+    version_of,
+)
+from tidegate.errors import InvalidInput, NotFound
 from tidegate.kfp_settings import KfpSettings
 
-RunState = Literal["pending", "running", "succeeded", "failed", "canceled"]
-_STATES: Final[Mapping[str, RunState]] = {
-    "PENDING": "pending",
-    "RUNNING": "running",
-    "PAUSED": "running",
-    "SUCCEEDED": "succeeded",
-    "SKIPPED": "succeeded",
-    "FAILED": "failed",
-    "CANCELING": "running",
-    "CANCELED": "canceled",
-}
+__all__ = ["KfpApi", "Pipeline", "PipelineVersion", "Run", "Schedule", "Task"]
 _PAGE = 100
-_CONNECT_SECONDS = 5.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pipeline:
-    id: str
-    name: str
-    description: str
-    created: datetime | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PipelineVersion:
-    id: str
-    pipeline: str
-    name: str
-    created: datetime | None
-    spec: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """A node of a run: `pods` are those it was carried out by, the last try last."""
-
-    name: str
-    state: RunState
-    pods: tuple[str, ...]
-    started: datetime | None
-    ended: datetime | None
-    error: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    id: str
-    name: str
-    state: RunState
-    pipeline: str
-    version: str
-    created: datetime | None
-    finished: datetime | None
-    error: str
-    schedule: str
-    service_account: str
-    parameters: Mapping[str, Any]
-    tasks: tuple[Task, ...]
-    terminated: bool
-
-    @property
-    def ended(self) -> bool:
-        return self.state in {"succeeded", "failed", "canceled"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Schedule:
-    id: str
-    name: str
-    pipeline: str
-    version: str
-    cron: str
-    enabled: bool
-    max_concurrency: int
-    no_catchup: bool
-    parameters: Mapping[str, Any]
-    description: str
-    service_account: str
 
 
 class KfpApi:
@@ -110,7 +43,7 @@ class KfpApi:
             )
         self.settings = settings
         self.url = settings.url.rstrip("/")
-        self._client = _connected(settings)
+        self._client = connected(settings)
         with told(self.url, "the health check"):
             health = self._client._healthz_api.healthz_service_get_healthz()
         self.multi_user = bool(health.multi_user)
@@ -132,7 +65,7 @@ class KfpApi:
     def pipelines(self) -> list[Pipeline]:
         """All, by name."""
         found = self._pages(self._list_pipelines, "pipelines", "the list of pipelines")
-        return sorted((_pipeline(item) for item in found), key=lambda item: item.name)
+        return sorted((pipeline_of(item) for item in found), key=lambda item: item.name)
 
     def _list_pipelines(self, token: str) -> Any:
         return self._client._pipelines_api.pipeline_service_list_pipelines(
@@ -146,7 +79,7 @@ class KfpApi:
                 filter=_equals(name), **self._in_namespace()
             )
         items = found.pipelines or []
-        return _pipeline(items[0]) if items else None
+        return pipeline_of(items[0]) if items else None
 
     def must_have(self, name: str) -> Pipeline:
         """The pipeline of this name.
@@ -174,7 +107,7 @@ class KfpApi:
         body = kfp_server_api.V2beta1Pipeline(display_name=name, description=description, namespace=self._namespace)
         with told(self.url, f"pipeline {name!r}"):
             made = self._client._pipelines_api.pipeline_service_create_pipeline(pipeline=body)
-        return _pipeline(made)
+        return pipeline_of(made)
 
     def versions(self, pipeline: str) -> list[PipelineVersion]:
         """The versions of a pipeline's id, newest first."""
@@ -186,7 +119,7 @@ class KfpApi:
             "pipeline_versions",
             f"the versions of pipeline {pipeline}",
         )
-        return [_version(item) for item in found]
+        return [version_of(item) for item in found]
 
     def spec_of(self, run: Run) -> Mapping[str, Any]:
         """What the version of a run holds; empty when it is gone."""
@@ -210,7 +143,7 @@ class KfpApi:
             made = self._client.upload_pipeline_version(
                 str(package), pipeline_version_name=name, pipeline_id=pipeline, description=description
             )
-        return _version(made)
+        return version_of(made)
 
     # --- runs --------------------------------------------------------------------------------------------------------
 
@@ -232,12 +165,12 @@ class KfpApi:
                 params=dict(parameters),
                 service_account=self.settings.service_account or None,
             )
-        return _run(made)
+        return run_of(made)
 
     def run(self, run: str) -> Run:
         """A run by its id, as it is now."""
         with told(self.url, f"run {run}"):
-            return _run(self._client._run_api.run_service_get_run(run))
+            return run_of(self._client._run_api.run_service_get_run(run))
 
     def runs_named(self, name: str) -> list[Run]:
         """Runs of this name, newest first."""
@@ -249,7 +182,7 @@ class KfpApi:
             found = self._client._run_api.run_service_list_runs(
                 page_size=min(limit, _PAGE), sort_by="created_at desc", **self._in_namespace(), **more
             )
-        return [_run(item) for item in found.runs or ()]
+        return [run_of(item) for item in found.runs or ()]
 
     def terminate(self, run: str) -> None:
         """Ends a run."""
@@ -268,7 +201,7 @@ class KfpApi:
                 auth_settings=["Bearer"] if config.api_key else [],
                 _return_http_data_only=True,
                 _preload_content=False,
-                _request_timeout=(_CONNECT_SECONDS, self.settings.request_timeout),
+                _request_timeout=(CONNECT_SECONDS, self.settings.request_timeout),
             )
             return bytes(answer.data).decode("utf-8", "replace")
         except Exception:  # a log is for telling more; its lack must not hide what is known
@@ -287,7 +220,7 @@ class KfpApi:
             "recurring_runs",
             "the list of schedules",
         )
-        return sorted((_schedule(item) for item in found), key=lambda item: item.name)
+        return sorted((schedule_of(item) for item in found), key=lambda item: item.name)
 
     def create_schedule(self, wanted: Schedule) -> Schedule:
         """A recurring run: no catching up, one at a time."""
@@ -306,7 +239,7 @@ class KfpApi:
                 enabled=wanted.enabled,
                 service_account=wanted.service_account or None,
             )
-        return _schedule(made)
+        return schedule_of(made)
 
     def enable_schedule(self, schedule: str, *, enabled: bool) -> None:
         """Switches a schedule on or off."""
@@ -335,83 +268,6 @@ class KfpApi:
                 return found
 
 
-def _connected(settings: KfpSettings) -> Any:
-    """A `kfp.Client` that neither reads nor writes a file in the user's home, and waits for no answer forever."""
-    warnings.filterwarnings("ignore", message="This client only works with Kubeflow Pipeline", category=FutureWarning)
-    if not settings.url.startswith(("http://", "https://")):
-        raise InvalidInput(
-            f"the address of Kubeflow Pipelines {settings.url!r} is no URL", next_step="Write http://… or https://…."
-        )
-    if settings.ca_path is not None and not settings.ca_path.is_file():
-        raise InvalidInput(f"the certificate authority {settings.ca_path} is no file", next_step="Correct --ca-file.")
-    for path, what in ((settings.token_path, "token"), (settings.header_value_path, "header value")):
-        if path is not None:
-            read_secret(path, what)  # a missing one is told here, by name
-    cookie = read_secret(settings.cookie_path, "cookie") if settings.cookie_path is not None else None
-    header = (
-        (settings.header_name, read_secret(settings.header_value_path, "header value"))
-        if (settings.header_name and settings.header_value_path is not None)
-        else None
-    )
-
-    from kfp import client as sdk  # noqa: PLC0415 - takes a second
-    from kfp.client.token_credentials_base import TokenCredentialsBase  # noqa: PLC0415
-
-    class Token(TokenCredentialsBase):  # type: ignore[misc]
-        """The file is read for every call: a projected token is renewed every hour."""
-
-        def refresh_api_key_hook(self, config: Any) -> None:
-            assert settings.token_path is not None
-            config.api_key["authorization"] = read_secret(settings.token_path, "token")
-
-    class Client(sdk.Client):  # type: ignore[misc]
-        def _load_context_setting_or_default(self) -> None:
-            self._context_setting = {"namespace": ""}
-            if header is not None:
-                self._context_setting["client_authentication_header_name"] = header[0]
-                self._context_setting["client_authentication_header_value"] = header[1]
-
-        def get_kfp_healthz(self, sleep_duration: int = 5) -> Any:
-            """Not while it is built: the real one tries for 25 seconds."""
-            del sleep_duration
-            import kfp_server_api  # noqa: PLC0415
-
-            return kfp_server_api.V2beta1GetHealthzResponse(multi_user=False)
-
-    try:
-        made = Client(
-            host=settings.url,
-            cookies=cookie,
-            ssl_ca_cert=str(settings.ca_path) if settings.ca_path is not None else None,
-            credentials=Token() if settings.token_path is not None else None,
-            ui_host=settings.ui_url or None,
-        )
-    except OSError as error:  # an unreadable authority
-        raise Unavailable(
-            f"Kubeflow Pipelines at {settings.url} cannot be talked to: {error}", next_step="Check --ca-file."
-        ) from None
-    _bounded(made, (_CONNECT_SECONDS, settings.request_timeout))
-    return made
-
-
-def _bounded(client: Any, seconds: tuple[float, float]) -> None:
-    """Every call of the client has a time-out, and is not tried again behind our back."""
-    api = client._run_api.api_client
-    api.rest_client.pool_manager.connection_pool_kw["retries"] = False
-    call = api.call_api
-
-    def bounded(*args: Any, **options: Any) -> Any:
-        options["_request_timeout"] = options.get("_request_timeout") or seconds
-        try:
-            return call(*args, **options)
-        except AttributeError as error:  # the client stumbles over an answer that never came, as over TLS
-            if error.__context__ is None:
-                raise
-            raise error.__context__ from None
-
-    api.call_api = bounded
-
-
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """The client prints links; ours are told by the commands."""
@@ -421,72 +277,3 @@ def _quiet() -> Iterator[None]:
 
 def _equals(name: str) -> str:
     return json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]})
-
-
-def _pipeline(item: Any) -> Pipeline:
-    return Pipeline(
-        id=item.pipeline_id, name=item.display_name, description=item.description or "", created=item.created_at
-    )
-
-
-def _version(item: Any) -> PipelineVersion:
-    return PipelineVersion(
-        id=item.pipeline_version_id,
-        pipeline=item.pipeline_id,
-        name=item.display_name,
-        created=item.created_at,
-        spec=item.pipeline_spec or {},
-    )
-
-
-def _run(item: Any) -> Run:
-    reference, config = item.pipeline_version_reference, item.runtime_config
-    details = (item.run_details.task_details or []) if item.run_details else []
-    history = [str(status.state) for status in item.state_history or ()]
-    return Run(
-        id=item.run_id,
-        name=item.display_name,
-        state=_STATES.get(str(item.state), "pending"),
-        pipeline=reference.pipeline_id or "" if reference else "",
-        version=reference.pipeline_version_id or "" if reference else "",
-        created=item.created_at,
-        finished=item.finished_at if _STATES.get(str(item.state)) in {"succeeded", "failed", "canceled"} else None,
-        error=str(item.error.message or "") if item.error else "",
-        schedule=item.recurring_run_id or "",
-        service_account=item.service_account or "",
-        parameters=dict(config.parameters or {}) if config else {},
-        tasks=tuple(_task(detail) for detail in details),
-        terminated=any(state in {"CANCELING", "CANCELED"} for state in history),
-    )
-
-
-def _task(item: Any) -> Task:
-    pods = [child.pod_name for child in item.child_tasks or () if child.pod_name]
-    if item.pod_name:
-        pods.append(item.pod_name)
-    return Task(
-        name=item.display_name or "",
-        state=_STATES.get(str(item.state), "pending"),
-        pods=tuple(pods),
-        started=item.start_time,
-        ended=item.end_time,
-        error=str(item.error.message or "") if item.error else "",
-    )
-
-
-def _schedule(item: Any) -> Schedule:
-    reference, config = item.pipeline_version_reference, item.runtime_config
-    cron = item.trigger.cron_schedule.cron if item.trigger and item.trigger.cron_schedule else ""
-    return Schedule(
-        id=item.recurring_run_id,
-        name=item.display_name,
-        pipeline=reference.pipeline_id or "" if reference else "",
-        version=reference.pipeline_version_id or "" if reference else "",
-        cron=cron or "",
-        enabled=str(item.status or item.mode) in {"ENABLED", "ENABLE"},
-        max_concurrency=int(item.max_concurrency or 0),
-        no_catchup=bool(item.no_catchup),
-        parameters=dict(config.parameters or {}) if config else {},
-        description=item.description or "",
-        service_account=item.service_account or "",
-    )

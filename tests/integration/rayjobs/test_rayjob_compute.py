@@ -13,7 +13,7 @@ import pytest
 
 from tests.kube_api import KubeApi
 from tests.kuberay_jobs import RayJobStandIn
-from tidegate.adapters import rayjob_compute
+from tidegate.adapters import rayjob_view
 from tidegate.adapters.job_folder import JobFolder, folder_uri
 from tidegate.adapters.kube.api import KubeApi as Client
 from tidegate.adapters.rayjob_compute import RayJobCompute
@@ -31,7 +31,7 @@ Make = Callable[..., RayJobCompute]
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rayjob_compute, "_GRACE_SECONDS", 0.5)
+    monkeypatch.setattr(rayjob_view, "GRACE_SECONDS", 0.5)
 
 
 @pytest.fixture
