@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from tidegate.adapters import storage
 from tidegate.adapters.compute import compute_from_settings
@@ -33,8 +33,7 @@ def step_key(step: str, run_name: str = "") -> str:
     Raises:
         InvalidInput: nobody says which run this is.
     """
-    for folder in take_folders():
-        print(f"note: {folder} holds nothing: its ConfigMap or Secret is missing here", flush=True)  # noqa: T201
+    take_folders()
     run = run_name or os.environ.get(RUN_VARIABLE)
     if not run:
         raise InvalidInput(
@@ -45,7 +44,10 @@ def step_key(step: str, run_name: str = "") -> str:
 
 def output_uri(key: str) -> str:
     """The folder that a step's job writes: `<artifacts_uri>/runs/<run>/<step>`."""
-    return storage.join(load_settings().artifacts_uri, "runs", *key.split("/"))
+    try:
+        return storage.join(load_settings().artifacts_uri, "runs", *key.split("/"))
+    except TidegateError as error:
+        _end(error)
 
 
 def publish(artifact: Any, uri: str, **metadata: object) -> None:
@@ -102,6 +104,15 @@ def run_step(
     try:
         return run_job(entrypoint, payload, pool, key, node_pool=node_pool)
     except TidegateError as error:
-        print(f"error: {error}", flush=True)  # noqa: T201
-        print(error_to_line(error), flush=True)  # noqa: T201
-        sys.exit(1)
+        _end(error)
+
+
+def _end(error: TidegateError) -> NoReturn:
+    """Tells why in the log, where whoever follows the run finds it."""
+    empty = ", ".join(map(str, take_folders()))
+    if empty:
+        missing = f"{empty} holds nothing: a ConfigMap or Secret of the site file is missing in the run's namespace."
+        error = type(error)(error.problem, next_step=f"{missing} {error.next_step}".rstrip())
+    print(f"error: {error}", flush=True)  # noqa: T201
+    print(error_to_line(error), flush=True)  # noqa: T201
+    sys.exit(1)

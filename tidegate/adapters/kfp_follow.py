@@ -7,6 +7,7 @@ reach and the other keeps none.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from tidegate.wire import PROGRESS_MARK, error_from_line
 
 _POLL_SECONDS = 2.0
 _PATIENCE_SECONDS = 120.0
+_LAUNCHER = re.compile(r"[IWEF]\d{4} \d\d:\d\d:\d\d\.\d+ ")
+"""Lines of KFP's launcher around those of the step."""
 _DRIVER, _EXECUTOR, _ROOT = "-driver", "executor", "root"
 
 
@@ -189,7 +192,11 @@ def why(api: KfpApi, run: Run, pods: Pods | None = None) -> TidegateError:
     reasons = pods.troubles(run.id) if pods is not None else []
     reasons += [text for text in (*(task.error for task in failed), run.error) if text]
     last = [
-        line.strip() for texts in logs.values() for text in texts[-1:] for line in text.splitlines() if line.strip()
+        line.strip()
+        for texts in logs.values()
+        for text in texts[-1:]
+        for line in text.splitlines()
+        if line.strip() and not _LAUNCHER.match(line)
     ]
     if not reasons:
         reasons = [f"its log ends with: {last[-1][:300]}" if last else "its pods and their logs are gone"]

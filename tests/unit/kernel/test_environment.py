@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from components._step import output_uri, step_key
 from tidegate.environment import FOLDERS_VARIABLE, take_folders
+from tidegate.wire import error_from_line
 
 
 def _folder(path: Path, **files: str) -> Path:
@@ -36,3 +40,15 @@ def test_without_folders_nothing_is_taken() -> None:
     environment = {"A": "b"}
     assert take_folders(environment) == []
     assert environment == {"A": "b"}
+
+
+def test_a_step_without_its_config_map_says_which_one_in_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(FOLDERS_VARIABLE, str(tmp_path / "environment"))
+    monkeypatch.setenv("TIDEGATE_PROFILE", "cluster")
+    with pytest.raises(SystemExit):
+        output_uri(step_key("prepare", "run-1"))
+    errors = [error for line in capsys.readouterr().out.splitlines() if (error := error_from_line(line)) is not None]
+    assert "TIDEGATE_ARTIFACTS_URI" in errors[0].problem
+    assert f"{tmp_path / 'environment'} holds nothing" in errors[0].next_step

@@ -155,6 +155,16 @@ def test_a_run_that_somebody_ended_says_so(kfp: KfpApi, package: Package) -> Non
         follow(kfp, run, lambda _: None, poll_seconds=0.01)
 
 
+def test_a_step_that_broke_without_a_word_is_told_by_its_last_one(
+    kfp: KfpApi, stand_in: KfpStandIn, package: Package
+) -> None:
+    run = _started(kfp, package)
+    log = "Traceback (most recent call last):\nKeyError: 'x'\nF1122 06:04:59.332794      15 main.go:53] exit status 1\n"
+    stand_in.end(run, "FAILED", log=log)
+    with pytest.raises(Unavailable, match=r"step 'prepare': its log ends with: KeyError: 'x'"):
+        follow(kfp, run, lambda _: None, poll_seconds=0.01)
+
+
 def test_pods_are_named_as_argo_names_them() -> None:
     assert pod_names("fine-tune-rrm8z-342", ["a-impl"]) == ["fine-tune-rrm8z-a-impl-342"]
 
