@@ -13,6 +13,7 @@ if [ "${TIDEGATE_LOOP:-1}" = "1" ]; then groups+=("tests/e2e/test_loop.py"); els
 
 # What the Kubernetes tests run on is built once, here: minutes of a compiler would count as a test's time.
 hack/kube/build.sh > /dev/null || echo "left out: tests on a Kubernetes API server (see above)"
+{ hack/helm/build.sh && hack/helm/build.sh glua; } > /dev/null || echo "left out: tests of the chart (see above)"
 
 $python -m coverage erase
 failed=()

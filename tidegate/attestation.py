@@ -104,7 +104,7 @@ def load_key(path: Path) -> bytes:
         Unavailable: it cannot be read.
     """
     try:
-        text = path.read_text(encoding="utf-8").strip()
+        text = path.read_text(encoding="ascii", errors="replace").strip()
     except FileNotFoundError:
         raise InvalidInput(
             f"the key that signs evaluation reports is not at {path}",
@@ -119,7 +119,8 @@ def load_key(path: Path) -> bytes:
     if len(key) < _MIN_KEY_BYTES:
         raise ContractBroken(
             f"key file {path} does not hold a hex key of at least {_MIN_KEY_BYTES} bytes",
-            next_step="Restore the key; a new one makes the versions registered so far unverifiable.",
+            next_step="Restore the key: a new one makes the versions registered so far unverifiable. "
+            "For a new installation 'openssl rand -hex 32' makes one.",
         )
     return key
 

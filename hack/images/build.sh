@@ -12,6 +12,7 @@
 #   BASE_IMAGE       base, best by digest (name@sha256:…); `local` makes one by debootstrap (hack/images/base.sh)
 #   BUILDER_IMAGE    where packages are installed: BASE_IMAGE, or one with pip or the venv module beside the same Python
 #   ARCHIVES         ~/.cache/tidegate/images/VERSION
+#   IMAGE_PREFIX     localhost/tidegate; two trees that build at once take two, and two ARCHIVES
 #   CA_BUNDLE        certificates for the package index (SSL_CERT_FILE); INDEX_URL_FILE  file with another index's URL
 #   SOURCE_URL       address of the source for the label org.opencontainers.image.source
 set -euo pipefail
@@ -121,7 +122,7 @@ keep() {
 }
 
 for role in "${roles[@]}"; do
-  image="localhost/tidegate/$role:$version"
+  image="${IMAGE_PREFIX:-localhost/tidegate}/$role:$version"
   inputs="$(inputs_of "$role")"
   kept="$(cat "$archives/$role.tar.inputs" 2> /dev/null || true)"
   if [ $force = 0 ] && [ $archive = 1 ] && [ -z "$push" ] && [ "$kept" = "$inputs" ]; then

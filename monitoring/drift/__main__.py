@@ -15,7 +15,7 @@ from typing import Any
 
 from monitoring.drift.job import check_drift
 from monitoring.drift.spec import DriftCheckSpec
-from tidegate.clock import Clock, SystemClock
+from tidegate.clock import SystemClock
 from tidegate.errors import TidegateError
 from tidegate.logging import configure, get_logger
 from tidegate.settings import load_settings
@@ -24,10 +24,10 @@ _log = get_logger("drift")
 _NOT_TOLD = 1
 
 
-def main(arguments: Sequence[str] | None = None, clock: Clock | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 after a check, else that of the error."""
     asked = _arguments(arguments)
-    clock = clock or SystemClock()
+    clock = SystemClock()
     try:
         settings = load_settings()
         configure("drift", settings.log_level)
@@ -35,6 +35,7 @@ def main(arguments: Sequence[str] | None = None, clock: Clock | None = None) -> 
         seconds = asked.window_seconds or settings.drift.window_seconds
         spec = DriftCheckSpec(
             deployment=asked.deployment,
+            reference_uri=asked.reference_uri,
             window_start=now - timedelta(seconds=seconds),
             window_end=now,
             send_alert=asked.alert,
@@ -51,6 +52,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m monitoring.drift", description="One drift check of a deployment.")
     parser.add_argument("deployment", help="name of the ModelDeployment")
     parser.add_argument("--window-seconds", type=float, help="length of the window that ends now; default: the setting")
+    parser.add_argument("--reference-uri", help="reference window; default: the one registered with the version")
     parser.add_argument("--no-alert", dest="alert", action="store_false", help="do not tell the alert receiver")
     return parser.parse_args(arguments)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import secrets
 import subprocess
 import tomllib
@@ -51,7 +52,11 @@ def version() -> str:
 def build_images() -> list[Path]:
     """The archives of the roles that the platform runs; built when their sources changed."""
     built = subprocess.run(
-        [ROOT / "hack" / "images" / "build.sh", "--archive", *ROLES], capture_output=True, text=True, check=False
+        [ROOT / "hack" / "images" / "build.sh", "--archive", *ROLES],
+        env={**os.environ, "BASE_IMAGE": "local"},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert built.returncode == 0, built.stdout[-2000:] + built.stderr[-4000:]
     return [Path(line) for line in built.stdout.splitlines() if line.endswith(".tar")]
@@ -88,7 +93,7 @@ class Installation:
         keys = self.home / "api-keys.yaml"
         ensure_default_keys(keys)
         return [
-            _secret("tidegate-attestation", {"attestation.key": secrets.token_bytes(32)}),
+            _secret("tidegate-attestation", {"attestation.key": secrets.token_hex(32).encode()}),
             _secret(
                 "tidegate-gateway",
                 {"api-keys.yaml": keys.read_bytes(), "user-pseudonym.key": secrets.token_bytes(32)},

@@ -22,7 +22,7 @@
 {{- end -}}
 {{- end -}}
 {{- if not $v.attestation.existingSecret -}}
-{{- $said = append $said "attestation.existingSecret is not set: name the Secret whose key 'attestation.key' signs evaluation reports; make one with: kubectl create secret generic tidegate-attestation --from-file=attestation.key=FILE" -}}
+{{- $said = append $said "attestation.existingSecret is not set: name the Secret whose key 'attestation.key' signs evaluation reports; make one with: kubectl create secret generic tidegate-attestation --from-literal=attestation.key=$(openssl rand -hex 32)" -}}
 {{- end -}}
 {{- if not $v.gateway.existingSecret -}}
 {{- $said = append $said "gateway.existingSecret is not set: name the Secret with 'api-keys.yaml' and 'user-pseudonym.key'; make one with: kubectl create secret generic tidegate-gateway --from-file=api-keys.yaml --from-file=user-pseudonym.key" -}}

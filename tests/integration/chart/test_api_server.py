@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import re
-import shutil
-import time
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-import yaml
 
-from tests.integration.chart.charts import BASE, CHART, LOCAL, VALUE_SETS, Helm, Json, merged, one, pods
+from tests.integration.chart.charts import Helm, Json, merged, one, pods
+from tests.integration.chart.value_sets import BASE, VALUE_SETS
 from tests.kube_api import ROOT, KubeApi
 
 pytestmark = pytest.mark.integration
@@ -174,83 +169,6 @@ def test_finalizers_are_a_value(helm: Helm, cluster: KubeApi) -> None:
     assert _may(cluster, namespace, "tidegate-operator", (OURS, "modeldeployments/finalizers"), "update", namespace)
 
 
-@pytest.fixture
-def previous(tmp_path: Path) -> Path:
-    """The chart as a release before this one had it: another version, definitions that lack a field, fewer values."""
-    chart = tmp_path / "tidegate"
-    shutil.copytree(CHART, chart)
-    described = yaml.safe_load((chart / "Chart.yaml").read_text())
-    described |= {"version": "0.0.9", "appVersion": "0.0.9"}
-    (chart / "Chart.yaml").write_text(yaml.safe_dump(described))
-    definition = chart / "files" / "crds" / "tidegate.dev_modelruntimes.yaml"
-    body = yaml.safe_load(definition.read_text())
-    del body["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["rayVersion"]
-    definition.write_text(yaml.safe_dump(body))
-    return chart
-
-
-@pytest.fixture
-def own_cluster(cluster: KubeApi, tmp_path: Path) -> Iterator[tuple[KubeApi, Path]]:
-    """The definitions as Helm finds them on a cluster that has none of ours; afterwards all are as they were."""
-    namespace = cluster.make_namespace("release")
-    try:
-        yield cluster, cluster.kubeconfig("admin", namespace)
-    finally:
-        cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CHART / "files" / "crds"))
-        cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CHART / "files" / "admission.yaml"))
-
-
-def test_an_upgrade_keeps_data_and_brings_the_definitions_along(
-    helm: Helm, own_cluster: tuple[KubeApi, Path], previous: Path
-) -> None:
-    cluster, kubeconfig = own_cluster
-    namespace = kubeconfig.name.split(".")[1]
-    place = ["--namespace", namespace]
-    # The definitions are there already, without an owner: as after 'kubectl apply' by hand.
-    helm.run(
-        "install",
-        "tidegate",
-        str(previous),
-        *place,
-        "--take-ownership",
-        "--force-conflicts",
-        values=LOCAL,
-        kubeconfig=kubeconfig,
-    )
-    assert "rayVersion" not in _runtime_fields(cluster)
-    runtime = ROOT / "examples" / "local" / "modelruntime.yaml"
-    cluster.kubectl("apply", "-f", str(runtime), namespace=namespace)
-    claim = f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/tidegate-data"
-    runtimes = f"/apis/tidegate.dev/v1alpha1/namespaces/{namespace}/modelruntimes"
-    before = cluster.request("GET", claim).json()["metadata"]["uid"], _uids(cluster, runtimes)
-    assert before[1]
-
-    changed = merged(LOCAL, {"gateway": {"replicas": 3}})
-    helm.run("upgrade", "tidegate", str(CHART), *place, values=changed, kubeconfig=kubeconfig)
-    assert "rayVersion" in _runtime_fields(cluster)
-    assert (cluster.request("GET", claim).json()["metadata"]["uid"], _uids(cluster, runtimes)) == before
-    gateway = cluster.request("GET", f"/apis/apps/v1/namespaces/{namespace}/deployments/tidegate-gateway").json()
-    assert gateway["spec"]["replicas"] == 3
-
-    helm.run("uninstall", "tidegate", *place, "--wait=hookOnly", kubeconfig=kubeconfig)
-    assert (cluster.request("GET", claim).json()["metadata"]["uid"], _uids(cluster, runtimes)) == before
-    left = cluster.kubectl(
-        "get",
-        "all,cm,sa,roles,rolebindings,netpol,pdb,pvc,cronjobs",
-        "-l",
-        "app.kubernetes.io/instance=tidegate",
-        "-o",
-        "name",
-        namespace=namespace,
-    ).stdout.split()
-    assert left == ["persistentvolumeclaim/tidegate-data"]
-
-    # And again: what stayed is taken over.
-    helm.run("install", "tidegate", str(CHART), *place, values=LOCAL, kubeconfig=kubeconfig)
-    assert (cluster.request("GET", claim).json()["metadata"]["uid"], _uids(cluster, runtimes)) == before
-    helm.run("uninstall", "tidegate", *place, "--wait=hookOnly", kubeconfig=kubeconfig)
-
-
 def test_a_second_release_leaves_the_cluster_wide_objects_alone(helm: Helm) -> None:
     assert not [item for item in helm.render(VALUE_SETS["a second release"]) if item["kind"] in CLUSTER_WIDE]
     kept = [item for item in helm.render(BASE) if item["kind"] == "CustomResourceDefinition"]
@@ -258,23 +176,6 @@ def test_a_second_release_leaves_the_cluster_wide_objects_alone(helm: Helm) -> N
     for item in kept:
         assert item["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
     one(helm.render(BASE), "ValidatingAdmissionPolicy", "tidegate-modeldeployment-requester")
-
-
-def _runtime_fields(cluster: KubeApi) -> dict[str, Any]:
-    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/modelruntimes.tidegate.dev"
-    schema = cluster.request("GET", path).json()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-    fields: dict[str, Any] = schema["properties"]["spec"]["properties"]
-    return fields
-
-
-def _uids(cluster: KubeApi, path: str) -> list[str]:
-    """Of all objects of a kind; asked again while the API server takes a changed definition over."""
-    for _ in range(100):
-        said = cluster.request("GET", path)
-        if said.is_success:
-            return [item["metadata"]["uid"] for item in said.json()["items"]]
-        time.sleep(0.1)
-    raise AssertionError(said.text)
 
 
 def _content(item: Json) -> Json:

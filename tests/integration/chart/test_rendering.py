@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.integration.chart.charts import BASE, CHART, LOCAL, VALUE_SETS, Helm, Json, merged, one, pods
+from tests.integration.chart.charts import CHART, Helm, Json, merged, one, pods
+from tests.integration.chart.value_sets import BASE, LOCAL, VALUE_SETS
 from tests.kube_api import ROOT
 
 pytestmark = pytest.mark.integration
@@ -125,6 +126,13 @@ def test_every_group_of_the_schema_is_closed_and_every_value_described() -> None
     assert check(schema, values, "") > 200
 
 
+def test_every_value_is_used() -> None:
+    text = "".join(path.read_text(encoding="utf-8") for path in TEMPLATES)
+    words = set(re.findall(r"\w+", text))
+    for path in _paths(yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))):
+        assert "labels" in path or path[-1] in words, ".".join(path)
+
+
 def test_nothing_in_the_templates_differs_from_one_rendering_to_the_next() -> None:
     """Argo CD renders without a cluster and again every few minutes."""
     forbidden = re.compile(
@@ -158,7 +166,7 @@ def test_secrets_come_by_name_everywhere(helm: Helm) -> None:
     named = {
         path: f"secret-{number}"
         for number, path in enumerate(_paths(yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))))
-        if path[-1] in {"existingSecret", "webhookSecret"} and path[0] != "pipelines"
+        if path[-1] in {"existingSecret", "webhookSecret"}
     }
     assert len(named) >= 11
     values: Json = merged(
@@ -181,8 +189,10 @@ def test_names_of_the_contract(helm: Helm) -> None:
     for name in ("tidegate-platform", "tidegate-node-pools", "tidegate-engines"):
         one(objects, "ConfigMap", name, "models")
     for namespace in ("team-a", "team-b"):
-        environment = one(objects, "ConfigMap", "tidegate-pipelines", namespace)["data"]
+        environment = one(objects, "ConfigMap", "tidegate-pipelines-env", namespace)["data"]
         assert environment["TIDEGATE_ATTESTATION_KEY_PATH"] == "/etc/tidegate/pipelines/attestation.key"
+        assert environment["TIDEGATE_RECEIVER_TOKEN_PATH"] == "/etc/tidegate/pipelines/receiver.token"
+        assert environment["TIDEGATE_CLUSTER__NAMESPACE"] == "models"  # where the routing is
         assert "TIDEGATE_DATABASE_URL" not in environment
         one(objects, "ConfigMap", "tidegate-node-pools", namespace)
         one(objects, "ServiceAccount", "tidegate-training", namespace)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,36 +13,21 @@ import pytest
 
 from monitoring.alerts.sources.alertmanager import fingerprint
 from monitoring.retraining.policy import ACTION_LABEL
+from tests.alertmanager import NoGo, alertmanager, configuration
 from tests.integration.monitoring.conftest import StartReceiver
 from tests.integration.monitoring.receiver import Home, free_port, wait_for
 
 pytestmark = pytest.mark.integration
 
-VERSION = "v0.28.1"  # later ones lack the built UI as a Go module
-MODULE = f"github.com/prometheus/alertmanager/cmd/alertmanager@{VERSION}"
 LABELS = {"alertname": "ModelDrift", "model": "banking-intent", "severity": "warning", ACTION_LABEL: "retrain"}
 
 
 @pytest.fixture(scope="session")
 def alertmanager_binary() -> Path:
-    """Built once with Go and kept in the user's cache; 50 s on 2 cores when it is not there."""
-    folder = Path.home() / ".cache" / "tidegate" / "bin"
-    binary = folder / "alertmanager"
-    if not binary.exists():
-        go = shutil.which("go")
-        if go is None:
-            pytest.skip("no Go toolchain: the real Alertmanager cannot be built")
-        began = time.monotonic()
-        built = subprocess.run(
-            [go, "install", MODULE],
-            env={**os.environ, "GOBIN": str(folder)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert built.returncode == 0, built.stderr
-        print(f"built Alertmanager {VERSION} in {time.monotonic() - began:.0f} s")  # noqa: T201 - a measurement for who reads the log
-    return binary
+    try:
+        return alertmanager()
+    except NoGo as why:
+        pytest.skip(str(why))
 
 
 @pytest.fixture
@@ -58,17 +41,7 @@ def alertmanagers(alertmanager_binary: Path, home: Home) -> Iterator[list[subpro
 
 def _start(binary: Path, folder: Path, receiver_url: str, token: str) -> tuple[subprocess.Popen[bytes], str]:
     folder.mkdir()
-    (folder / "alertmanager.yml").write_text(
-        f"""
-route: {{receiver: tidegate, group_by: [alertname, model], group_wait: 0s, group_interval: 1s, repeat_interval: 2s}}
-receivers:
-  - name: tidegate
-    webhook_configs:
-      - url: {receiver_url}/v1/alerts/alertmanager
-        send_resolved: true
-        http_config: {{authorization: {{type: Bearer, credentials: {token}}}}}
-"""
-    )
+    (folder / "alertmanager.yml").write_text(configuration(receiver_url, token))
     url = f"http://127.0.0.1:{(port := free_port())}"
     process = subprocess.Popen(
         [

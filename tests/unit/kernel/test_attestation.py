@@ -93,3 +93,11 @@ def test_a_key_that_somebody_else_has_to_provide_is_not_made(tmp_path: Path) -> 
     assert not path.exists()
     made = load_or_create_key(path)
     assert load_key(path) == made
+
+
+def test_a_key_that_is_not_hexadecimal_is_refused_with_how_to_make_one(tmp_path: Path) -> None:
+    path = tmp_path / "attestation.key"
+    for content in (b"\xff\xbd" * 16, b"not a key", b""):
+        path.write_bytes(content)
+        with pytest.raises(ContractBroken, match="openssl rand -hex 32"):
+            load_key(path)

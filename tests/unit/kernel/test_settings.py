@@ -16,9 +16,6 @@ CLUSTER = {
     "artifacts_uri": "s3://bucket/artifacts",
     "inference_log.uri": "s3://bucket/log",
     "mlflow_uri": "http://mlflow",
-    "ray_address": "ray:6379",
-    "ray_dashboard_url": "http://ray:8265",
-    "engine_url": "http://engine",
     "gateway_url": "http://gateway",
     "receiver_url": "http://receiver",
 }

@@ -1,0 +1,55 @@
+"""The images, built once for all tests here on a Debian base from packages (hack/images/base.sh)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.integration.images.image import ROOT, Image, build, opened
+
+LIGHT = ("operator", "receiver", "mlflow")
+HEAVY = ("pipeline-data", "train", "serve")
+# TIDEGATE_IMAGES=all takes 25 GB of disk and most of an hour for the GPU images.
+ROLES = LIGHT + (HEAVY if os.environ.get("TIDEGATE_IMAGES") == "all" else ())
+
+
+@pytest.fixture(scope="session")
+def version() -> str:
+    return str(tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"])
+
+
+@pytest.fixture(scope="session")
+def builder() -> str:
+    """Makes sure that there is something to build with; elsewhere than on Debian as root these tests are skipped."""
+    if os.geteuid() != 0:
+        pytest.skip("building images for a test needs root: debootstrap and mounts")
+    if shutil.which("apt-get") is None and not all(shutil.which(name) for name in ("buildah", "debootstrap", "runc")):
+        pytest.skip("no buildah, debootstrap and runc, and no apt-get to install them")
+    done = subprocess.run([ROOT / "hack/images/setup.sh"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return "buildah"
+
+
+@pytest.fixture(scope="session")
+def images(builder: str, version: str) -> Iterator[dict[str, Image]]:
+    """Role → image, built with its archive."""
+    done = build("--archive", *ROLES)
+    assert done.returncode == 0, done.stdout + done.stderr
+    with ExitStack() as stack:
+        yield {role: stack.enter_context(opened(role, version)) for role in ROLES}
+
+
+@pytest.fixture(params=ROLES)
+def role(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def image(images: dict[str, Image], role: str) -> Image:
+    return images[role]
