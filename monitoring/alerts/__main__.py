@@ -6,25 +6,22 @@ import sys
 
 from monitoring.alerts.server import serve
 from tidegate.adapters.run_launcher import LocalRunLauncher
-from tidegate.errors import InvalidInput, TidegateError
+from tidegate.errors import TidegateError
 from tidegate.logging import configure, get_logger
 from tidegate.ports import RunLauncher
 from tidegate.settings import Settings, load_settings
 
 
-def launcher(settings: Settings) -> RunLauncher:
-    """What carries retrainings out in this profile.
+def launcher(settings: Settings) -> RunLauncher | None:
+    """What carries retrainings out in this profile; None for a cluster that is told no Kubeflow Pipelines.
 
-    Raises:
-        InvalidInput: a cluster, and no address of Kubeflow Pipelines.
+    Requests are then recorded and wait: an alert is kept although nobody can act on it yet.
     """
     if settings.profile != "cluster":
         return LocalRunLauncher(settings.home)
     if not settings.kfp.url:
-        raise InvalidInput(
-            "the receiver on a cluster starts retrainings on Kubeflow Pipelines, and is told no address of it",
-            next_step="Set TIDEGATE_KFP__URL (chart value kfp.url).",
-        )
+        get_logger("receiver").warning("retrainings are recorded and not started: TIDEGATE_KFP__URL is not set")
+        return None
     from tidegate.adapters.kfp_launcher import KfpRunLauncher  # noqa: PLC0415 - on a cluster only
 
     return KfpRunLauncher(settings.kfp)
