@@ -9,41 +9,72 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 from tidegate.adapters import storage
 from tidegate.adapters.compute import compute_from_settings
+from tidegate.environment import take_folders
 from tidegate.errors import InvalidInput, TidegateError
 from tidegate.ports import Compute, ComputePool, JobSpec
 from tidegate.settings import load_settings
 from tidegate.wire import PROGRESS_MARK, error_to_line
 
 RUN_VARIABLE = "TIDEGATE_RUN"
+_ADDRESS = "address"
 
 
 def step_key(step: str, run_name: str = "") -> str:
-    """`<run>/<step>`: the idempotency key of a step's job.
+    """`<run>/<step>`: the idempotency key of a step's job. The first thing that a step's process asks for.
 
-    The run's name is `TIDEGATE_RUN` where the runner sets it, else what the pipeline passes from KFP.
+    The run's name is the pipeline's parameter, else `TIDEGATE_RUN`, which the runner sets: on a cluster to the id
+    that KFP gave the run, which every pod of the run carries.
 
     Raises:
         InvalidInput: nobody says which run this is.
     """
-    run = os.environ.get(RUN_VARIABLE) or run_name
+    take_folders()
+    run = run_name or os.environ.get(RUN_VARIABLE)
     if not run:
         raise InvalidInput(
-            f"step {step!r} does not know its run", next_step=f"Set {RUN_VARIABLE}, or pass run_name in the pipeline."
+            f"step {step!r} does not know its run", next_step=f"Pass run_name in the pipeline, or set {RUN_VARIABLE}."
         )
     return f"{run}/{step}"
 
 
 def output_uri(key: str) -> str:
     """The folder that a step's job writes: `<artifacts_uri>/runs/<run>/<step>`."""
-    return storage.join(load_settings().artifacts_uri, "runs", *key.split("/"))
+    try:
+        return storage.join(load_settings().artifacts_uri, "runs", *key.split("/"))
+    except TidegateError as error:
+        _end(error)
+
+
+def publish(artifact: Any, uri: str, **metadata: object) -> None:
+    """Makes a KFP artifact stand for what a job left at an address.
+
+    The artifact itself is only a small file that names the address. KFP's launcher would copy whatever an artifact's
+    own address names into every pod that takes it in, with credentials that it has for its own bucket alone; what
+    the platform stores stays where it is, and steps pass its address.
+    """
+    artifact.metadata.update(metadata, **{_ADDRESS: uri})
+    path = Path(artifact.path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(uri + "\n", encoding="utf-8")
+
+
+def address(artifact: Any) -> str:
+    """Where what an artifact stands for lies; an artifact from elsewhere is at its own address."""
+    return str(artifact.metadata.get(_ADDRESS) or artifact.uri)
 
 
 def run_job(
-    entrypoint: str, payload: Mapping[str, Any], pool: ComputePool, key: str, compute: Compute | None = None
+    entrypoint: str,
+    payload: Mapping[str, Any],
+    pool: ComputePool,
+    key: str,
+    compute: Compute | None = None,
+    node_pool: str = "",
 ) -> dict[str, Any]:
     """Submits the job (or re-attaches to it), prints its progress line by line, and gives its result.
 
@@ -53,23 +84,35 @@ def run_job(
         pool: which workers.
         key: see `step_key`.
         compute: where; by default what the settings say.
+        node_pool: nodes of a cluster; by default what the settings say.
 
     Raises:
         TidegateError: the job's own error.
         Unavailable: the compute does not answer, or the worker died.
     """
     compute = compute or compute_from_settings()
-    compute.submit(JobSpec(key=key, entrypoint=entrypoint, payload=dict(payload), pool=pool))
+    compute.submit(JobSpec(key=key, entrypoint=entrypoint, payload=dict(payload), pool=pool, node_pool=node_pool))
     for line in compute.follow(key):
         print(f"{PROGRESS_MARK}{line.message}", flush=True)  # noqa: T201 - a step's standard output is its log
     return compute.result(key)
 
 
-def run_step(entrypoint: str, payload: Mapping[str, Any], pool: ComputePool, key: str) -> dict[str, Any]:
+def run_step(
+    entrypoint: str, payload: Mapping[str, Any], pool: ComputePool, key: str, node_pool: str = ""
+) -> dict[str, Any]:
     """`run_job` for a step's process: an error becomes one line of the log and exit code 1, without a traceback."""
     try:
-        return run_job(entrypoint, payload, pool, key)
+        return run_job(entrypoint, payload, pool, key, node_pool=node_pool)
     except TidegateError as error:
-        print(f"error: {error}", flush=True)  # noqa: T201
-        print(error_to_line(error), flush=True)  # noqa: T201
-        sys.exit(1)
+        _end(error)
+
+
+def _end(error: TidegateError) -> NoReturn:
+    """Tells why in the log, where whoever follows the run finds it."""
+    empty = ", ".join(map(str, take_folders()))
+    if empty:
+        missing = f"{empty} holds nothing: a ConfigMap or Secret of the site file is missing in the run's namespace."
+        error = type(error)(error.problem, next_step=f"{missing} {error.next_step}".rstrip())
+    print(f"error: {error}", flush=True)  # noqa: T201
+    print(error_to_line(error), flush=True)  # noqa: T201
+    sys.exit(1)

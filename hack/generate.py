@@ -16,6 +16,7 @@ from typing import Any
 
 from chart_values import chart_files
 from crds import definitions
+from pipelines_page import pipelines_page
 from resources_page import resources_reference
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,13 +26,15 @@ _HELP_COLUMNS = "100"
 def main() -> int:
     check = "--check" in sys.argv[1:]
     with tempfile.TemporaryDirectory() as folder:
+        packages = compiled_pipelines(Path(folder))
         wanted = {
             ROOT / "docs" / "cli.md": cli_reference(),
             ROOT / "docs" / "settings.md": settings_reference(),
             ROOT / "docs" / "resources.md": resources_reference(),
+            ROOT / "docs" / "pipelines.md": pipelines_page(ROOT / "docs" / "pipelines.md", Path(folder)),
             **definitions(ROOT / "helm" / "tidegate" / "files" / "crds"),
             **chart_files(ROOT / "helm" / "tidegate"),
-            **compiled_pipelines(Path(folder)),
+            **packages,
         }
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     if check:
@@ -113,8 +116,8 @@ def settings_reference() -> str:
         "default. A part reads its settings when it starts, and jobs run in Ray's workers: after a change run",
         "`tidegate down`, then `tidegate up`. On one machine `tidegate up` finds free ports and remembers them; a port",
         "that `TIDEGATE_GATEWAY_PORT` or `TIDEGATE_RECEIVER_PORT` names is taken, or refused when it is not free. The",
-        "profile `cluster` has no default for an address and names what is missing; operator, gateway and scorer run",
-        "with it ([operator](operator.md)), pipelines not yet.",
+        "profile `cluster` has no default for an address and names what is missing ([operator](operator.md),",
+        "[pipelines](pipelines.md)).",
         "",
         "Read beside the table: `TIDEGATE_BANKING77` (folder of that data set), `TIDEGATE_DEBUG` (tracebacks),",
         "`TIDEGATE_COMMIT` (the lineage's commit where there is no Git), `TIDEGATE_BASE_MODELS` (where an exported",

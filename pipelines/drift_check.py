@@ -3,6 +3,7 @@
 from kfp import dsl
 
 from components.drift_check.component import drift_check as check
+from pipelines.placement import placed
 
 
 @dsl.pipeline(name="drift-check")  # type: ignore[untyped-decorator]
@@ -38,5 +39,6 @@ def drift_check(
         seed=seed,
         run_name=run_name,
     )
+    placed("drift-check", task)
     task.set_caching_options(enable_caching=False)
     return task.outputs["Output"]  # type: ignore[no-any-return]

@@ -13,9 +13,13 @@ from kfp import dsl
 from components.evaluate.component import evaluate
 from components.features.component import features
 from components.fine_tune.component import fine_tune as train
+from components.new_rows.component import new_rows
 from components.prepare.component import prepare
 from components.register.component import register
+from pipelines.placement import placed
 
+_NEW_ROWS = {"text": "text", "label": "label", "group": "group", "event_time": "event_time"}
+"""Columns of the rows that the new-rows step exports."""
 BASE_MODEL = "builtin:smollm2-135m-instruct"
 
 
@@ -48,6 +52,7 @@ def _steps(*, caching: bool, **given: Any) -> None:
                 "alpha",
                 "seed",
                 "price_per_hour",
+                "node_pool",
                 "run_name",
             )
         },
@@ -62,6 +67,7 @@ def _steps(*, caching: bool, **given: Any) -> None:
         seed=given["seed"],
         override_by=given["override_by"],
         override_reason=given["override_reason"],
+        node_pool=given["node_pool"],
         run_name=given["run_name"],
     )
     registered = register(
@@ -73,9 +79,12 @@ def _steps(*, caching: bool, **given: Any) -> None:
         alias=given["alias"],
         trigger=given["trigger"],
         parent_version=given["parent_version"],
+        node_pool=given["node_pool"],
         run_name=given["run_name"],
     )
-    for task in (prepared, featured, trained, evaluated, registered):
+    names = ("prepare", "features", "fine-tune", "evaluate", "register")
+    for name, task in zip(names, (prepared, featured, trained, evaluated, registered), strict=True):
+        placed(name, task)
         task.set_caching_options(enable_caching=caching)
 
 
@@ -99,6 +108,7 @@ def fine_tune(  # noqa: PLR0913, PLR0917 - the parameters are the form that the 
     rank: int = 16,
     alpha: int = 32,
     price_per_hour: float = 0.0,
+    node_pool: str = "",
     champion: str = "",
     gate: dict = {},  # type: ignore[type-arg]  # noqa: B006
     eval_max_rows: int = 160,
@@ -129,7 +139,8 @@ def fine_tune(  # noqa: PLR0913, PLR0917 - the parameters are the form that the 
         learning_rate: the peak, after a linear warm-up; it falls along a cosine.
         rank: of the adapter.
         alpha: the adapter is scaled by alpha / rank.
-        price_per_hour: of one training worker, in the currency of your choice.
+        price_per_hour: of one training worker, in the currency of your choice; 0 takes the node pool's.
+        node_pool: nodes of a cluster that training runs on, a pool of the platform's; empty takes the site's.
         champion: version to compare with, name/version or name@alias; empty, or an alias not set yet, means none.
         gate: {"checks": [{"check": "min_value", "metric": "exact_match", "limit": 0.6}, …]}; empty takes the default.
         eval_max_rows: test rows above this are sampled, stratified by label.
@@ -145,61 +156,91 @@ def fine_tune(  # noqa: PLR0913, PLR0917 - the parameters are the form that the 
 
 @dsl.pipeline(name="retrain")  # type: ignore[untyped-decorator]
 def retrain(  # noqa: PLR0913, PLR0917 - see fine_tune
-    data: str,
-    run_name: str,
-    trigger: str,
-    start_from: str,
-    champion: str,
-    model_name: str = "banking-intent",
-    data_format: str = "auto",
-    column_mapping: dict = {},  # type: ignore[type-arg]  # noqa: B006
-    intents: list = [],  # type: ignore[type-arg]  # noqa: B006
-    per_label_cap: int = 0,
-    extra_sources: list = [],  # type: ignore[type-arg]  # noqa: B006
+    deployment: str,
+    model_name: str = "",
+    trigger: str = "",
+    min_new_rows: int = 60,
+    replay_rows_per_label: int = 25,
+    replay_test_rows_per_label: int = 6,
     labels: list = [],  # type: ignore[type-arg]  # noqa: B006
-    test_fraction: float = 0.15,
-    customer_pool: int = 0,
-    base_model: str = BASE_MODEL,
-    max_steps: int = 30,
+    test_fraction: float = 0.3,
+    customer_pool: int = -1,
+    max_steps: int = 36,
     batch_size: int = 16,
-    learning_rate: float = 0.001,
-    rank: int = 16,
+    learning_rate: float = 0.002,
     alpha: int = 32,
     price_per_hour: float = 0.0,
+    node_pool: str = "",
     gate: dict = {},  # type: ignore[type-arg]  # noqa: B006
-    eval_max_rows: int = 160,
+    eval_max_rows: int = 100,
     alias: str = "challenger",
-    parent_version: str = "",
     seed: int = 0,
+    run_name: str = "",
 ) -> None:
-    """A retraining that an alert asked for: fine_tune on the new rows, from the champion's adapter, with caching off.
+    """A retraining on the new rows alone, from the champion's adapter: started by an alert or by the clock, uncached.
 
     Args:
-        data: file with the labelled rows of live traffic.
-        run_name: name of the run: the key of the retraining request.
-        trigger: key of the retraining request, recorded with the version.
-        start_from: adapter to continue from, for example banking-intent@champion.
-        champion: version to compare with, for example banking-intent@champion.
-        model_name: registered model.
-        data_format: auto (by the file's ending), csv, jsonl, parquet or banking77.
-        column_mapping: which columns hold what.
-        intents: read only rows with these labels; empty reads all.
-        per_label_cap: read at most so many rows per label; 0 is no limit.
-        extra_sources: further sources, such as a share of the rows that the champion was trained on.
+        deployment: name of the ModelDeployment: its champion is trained on, with the labelled rows of its traffic.
+        model_name: registered model; empty takes the one that serves.
+        trigger: key of the retraining request, recorded with the version; empty for one by the clock.
+        min_new_rows: fewer new labelled rows are no retraining: the first step fails and says how many there are.
+        replay_rows_per_label: of the champion's train rows, so that it does not unlearn them; 0 replays none.
+        replay_test_rows_per_label: of the champion's test rows; 0 replays none.
         labels: closed set of valid labels; empty takes the labels that occur.
-        test_fraction: share of the latest rows that the test split takes.
-        customer_pool: also invent profiles for the first so many customers of the synthetic population.
-        base_model: address of the base model; the champion's.
+        test_fraction: share of the latest new rows that the test split takes: they are few, and the gate must see them.
+        customer_pool: profiles to invent for the synthetic population; -1 takes what the champion's run had.
         max_steps: optimiser steps.
         batch_size: rows per step.
         learning_rate: the peak, after a linear warm-up; it falls along a cosine.
-        rank: of the adapter; the champion's.
-        alpha: the adapter is scaled by alpha / rank.
-        price_per_hour: of one training worker, in the currency of your choice.
+        alpha: the adapter is scaled by alpha / rank; the rank is the champion's.
+        price_per_hour: of one training worker, in the currency of your choice; 0 takes the node pool's.
+        node_pool: nodes of a cluster that training runs on, a pool of the platform's; empty takes the site's.
         gate: checks of the quality gate; empty takes the default.
         eval_max_rows: test rows above this are sampled, stratified by label.
         alias: alias that nominates the version for a rollout.
-        parent_version: version whose adapter the training continues, for the lineage.
         seed: of invented columns, order of rows and sampling.
+        run_name: name of the run: the request's key; empty takes the run's own id, so that every run is a new one.
     """
-    _steps(**locals(), override_by="", override_reason="", caching=False)
+    start = new_rows(
+        deployment=deployment,
+        model_name=model_name,
+        min_rows=min_new_rows,
+        replay_rows_per_label=replay_rows_per_label,
+        replay_test_rows_per_label=replay_test_rows_per_label,
+        customer_pool=customer_pool,
+        run_name=run_name,
+    )
+    placed("new-rows", start)
+    start.set_caching_options(enable_caching=False)
+    _steps(
+        caching=False,
+        data=start.outputs["data"],
+        data_format="jsonl",
+        column_mapping=_NEW_ROWS,
+        intents=[],
+        per_label_cap=0,
+        extra_sources=start.outputs["replay"],
+        labels=labels,
+        test_fraction=test_fraction,
+        customer_pool=start.outputs["customers"],
+        base_model=start.outputs["base_model"],
+        start_from=start.outputs["champion"],
+        max_steps=max_steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        rank=start.outputs["rank"],
+        alpha=alpha,
+        price_per_hour=price_per_hour,
+        node_pool=node_pool,
+        champion=start.outputs["champion"],
+        gate=gate,
+        eval_max_rows=eval_max_rows,
+        override_by="",
+        override_reason="",
+        model_name=start.outputs["model"],
+        alias=alias,
+        trigger=trigger,
+        parent_version=start.outputs["parent_version"],
+        seed=seed,
+        run_name=run_name,
+    )

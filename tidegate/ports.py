@@ -25,6 +25,7 @@ class JobSpec(Contract):
     entrypoint: str = Field(description="'package.module:function'; called as function(payload, progress)")
     payload: dict[str, Any] = Field(description="JSON arguments")
     pool: ComputePool = "data"
+    node_pool: str = Field(default="", description="nodes of a cluster that the job runs on; empty: as configured")
 
 
 class JobProgress(Contract):

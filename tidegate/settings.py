@@ -34,6 +34,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from tidegate.cluster_settings import ClusterSettings
 from tidegate.errors import InvalidInput
+from tidegate.kfp_settings import JobSettings, KfpSettings
 
 PREFIX = "TIDEGATE_"
 PLATFORM_FILE = "platform.json"
@@ -192,6 +193,8 @@ class Settings(BaseSettings):
     scoring: ScoringSettings = Field(default=ScoringSettings(), description="scoring of mirrored pairs")
     training: TrainingSettings = Field(default=TrainingSettings(), description="price and threads of a worker")
     cluster: ClusterSettings = Field(default=ClusterSettings(), description="profile cluster only")
+    kfp: KfpSettings = Field(default=KfpSettings(), description="Kubeflow Pipelines")
+    jobs: JobSettings = Field(default=JobSettings(), description="training jobs on a cluster")
 
     @property
     def logs(self) -> Path:
@@ -287,6 +290,18 @@ def load_place() -> tuple[Profile, str]:
     except ValidationError as error:
         raise _explained(error) from None
     return place.profile, place.cluster.namespace
+
+
+def load_kfp() -> KfpSettings:
+    """How Kubeflow Pipelines is reached, for commands that only call its API.
+
+    Raises:
+        InvalidInput: a value is malformed.
+    """
+    try:
+        return _Place().kfp
+    except ValidationError as error:
+        raise _explained(error) from None
 
 
 def read_platform_file(home: Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - the parameters are the form that the K
     seed: int = 0,
     override_by: str = "",
     override_reason: str = "",
+    node_pool: str = "",
     run_name: str = "",
 ) -> None:
     """Measures the adapter on the test split, compares it with base and champion, and fails when the gate says no.
@@ -41,16 +42,17 @@ def evaluate(  # noqa: PLR0913, PLR0917 - the parameters are the form that the K
         seed: of sampling and bootstrap.
         override_by: who lets the adapter pass a failed gate; recorded in report, ledger and model card.
         override_reason: why; needed with override_by.
+        node_pool: nodes of a cluster that the work runs on, a pool of the platform's; empty takes the site's.
         run_name: name of the pipeline run; the step re-attaches to the job of this name.
     """
     from pathlib import Path
 
-    from components._step import output_uri, run_step, step_key
+    from components._step import address, output_uri, publish, run_step, step_key
 
     key = step_key("evaluate", run_name)
     payload = {
-        "data_uri": featured.uri,
-        "adapter_uri": adapter.uri,
+        "data_uri": address(featured),
+        "adapter_uri": address(adapter),
         "base": base_model,
         "generation": {"max_tokens": max_answer_tokens} if max_answer_tokens else None,
         "champion": champion or None,
@@ -60,9 +62,8 @@ def evaluate(  # noqa: PLR0913, PLR0917 - the parameters are the form that the K
         "seed": seed,
         "out_uri": output_uri(key),
     }
-    result = run_step("components.evaluate.logic:run", payload, "train", key)
-    evaluation.uri = result["uri"]
-    evaluation.metadata["gate"] = "passed" if result["report"]["gate"]["passed"] else "overridden"
+    result = run_step("components.evaluate.logic:run", payload, "train", key, node_pool)
+    publish(evaluation, result["uri"], gate="passed" if result["report"]["gate"]["passed"] else "overridden")
     for metric in result["report"]["metrics"]:
         metrics.log_metric(metric["name"], metric["value"])
         if metric["interval"]:

@@ -27,15 +27,14 @@ def features(
     """
     from pathlib import Path
 
-    from components._step import output_uri, run_step, step_key
+    from components._step import address, output_uri, publish, run_step, step_key
     from components.features.summary import markdown
 
     key = step_key("features", run_name)
-    payload = {"in_uri": data.uri, "out_uri": output_uri(key), "customer_pool": customer_pool}
+    payload = {"in_uri": address(data), "out_uri": output_uri(key), "customer_pool": customer_pool}
     result = run_step("components.features.logic:run", payload, "data", key)
-    featured.uri = result["uri"]
-    featured.metadata["content_digest"] = result["manifest"]["content_digest"]
-    featured.metadata["feature_views"] = ", ".join(result["prompt"]["feature_views"])
+    views = ", ".join(result["prompt"]["feature_views"])
+    publish(featured, result["uri"], content_digest=result["manifest"]["content_digest"], feature_views=views)
     figures.log_metric("customers", float(result["customers"]))
     figures.log_metric("history_rows", float(result["history_rows"]))
     Path(summary.path).write_text(markdown(result), encoding="utf-8")

@@ -22,6 +22,7 @@ def fine_tune(  # noqa: PLR0913, PLR0917 - the parameters are the form that the 
     max_tokens: int = 192,
     workers: int = 1,
     price_per_hour: float = 0.0,
+    node_pool: str = "",
     run_name: str = "",
 ) -> None:
     """Trains a LoRA adapter on the train split, and records loss, tokens per second, memory and cost while it runs.
@@ -41,16 +42,17 @@ def fine_tune(  # noqa: PLR0913, PLR0917 - the parameters are the form that the 
         seed: of the initial weights and the order of rows.
         max_tokens: a longer row is an error.
         workers: Ray Train workers.
-        price_per_hour: of one worker, in the currency of your choice.
+        price_per_hour: of one worker, in the currency of your choice; 0 takes the node pool's or the machine's.
+        node_pool: nodes of a cluster that the work runs on, a pool of the platform's; empty takes the site's.
         run_name: name of the pipeline run; the step re-attaches to the job of this name.
     """
     from pathlib import Path
 
-    from components._step import output_uri, run_step, step_key
+    from components._step import address, output_uri, publish, run_step, step_key
 
     key = step_key("fine-tune", run_name)
     payload = {
-        "data_uri": featured.uri,
+        "data_uri": address(featured),
         "out_uri": output_uri(key),
         "base": base_model,
         "training": {
@@ -66,10 +68,10 @@ def fine_tune(  # noqa: PLR0913, PLR0917 - the parameters are the form that the 
         },
         "run_name": key,
     }
-    outcome = run_step("components.fine_tune.logic:run", payload, "train", key)
-    adapter.uri = outcome["uri"]
+    outcome = run_step("components.fine_tune.logic:run", payload, "train", key, node_pool)
     result = outcome["result"]
     for name in ("first_loss", "final_loss", "tokens_per_second", "seconds", "peak_memory_bytes", "cost"):
         metrics.log_metric(name, result[name])
-    adapter.metadata.update(digest=result["adapter_digest"], rank=outcome["rank"], base=outcome["base"]["digest"])
+    digest, base = result["adapter_digest"], outcome["base"]["digest"]
+    publish(adapter, outcome["uri"], digest=digest, rank=outcome["rank"], base=base)
     Path(summary.path).write_text(outcome["markdown"], encoding="utf-8")

@@ -90,8 +90,10 @@ def _train(
             history.append(dict(numbers))
             live.log(_metrics(numbers), int(numbers["step"]))
 
+    # A price that the run does not name is that of the machine or, on a cluster, of the node pool.
+    price = spec.training.price_per_hour or load_settings().training.price_per_hour
     loop = LoopSpec(
-        training=spec.training,
+        training=spec.training.model_copy(update={"price_per_hour": price}),
         base_folder=str(base.folder),
         base_uri=base.ref.uri,
         start_folder=str(start.folder) if start else None,

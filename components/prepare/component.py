@@ -48,7 +48,7 @@ def prepare(  # noqa: PLR0913, PLR0917 - the parameters are the form that the Ku
     """
     from pathlib import Path
 
-    from components._step import output_uri, run_step, step_key
+    from components._step import output_uri, publish, run_step, step_key
     from components.prepare.summary import markdown, metrics
     from tidegate.domain.manifest import DataManifest
 
@@ -71,9 +71,8 @@ def prepare(  # noqa: PLR0913, PLR0917 - the parameters are the form that the Ku
     }
     result = run_step("components.prepare.logic:run", payload, "data", key)
     manifest = DataManifest.model_validate(result["manifest"])
-    data.uri = result["uri"]
-    data.metadata["content_digest"] = manifest.content_digest
-    data.metadata["synthetic_columns"] = ", ".join(manifest.synthetic_columns)
+    synthetic = ", ".join(manifest.synthetic_columns)
+    publish(data, result["uri"], content_digest=manifest.content_digest, synthetic_columns=synthetic)
     for name, value in metrics(manifest).items():
         accounting.log_metric(name, value)
     Path(summary.path).write_text(markdown(manifest), encoding="utf-8")

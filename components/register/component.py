@@ -18,6 +18,7 @@ def register(  # noqa: PLR0913, PLR0917 - the parameters are the form that the K
     hyperparameters: dict = {},  # type: ignore[type-arg]  # noqa: B006 - KFP wants a plain default
     trigger: str = "",
     parent_version: str = "",
+    node_pool: str = "",
     run_name: str = "",
 ) -> None:
     """Makes one MLflow model version of the evaluated adapter and nominates it; once per pipeline run.
@@ -34,19 +35,20 @@ def register(  # noqa: PLR0913, PLR0917 - the parameters are the form that the K
         hyperparameters: of the training, recorded with the version.
         trigger: key of the retraining request, when an alert caused the run.
         parent_version: version whose adapter the training continued.
+        node_pool: nodes of a cluster that the work runs on, a pool of the platform's; empty takes the site's.
         run_name: name of the pipeline run: the key under which the version is found again, when there is no trigger.
     """
     from pathlib import Path
 
-    from components._step import run_step, step_key
+    from components._step import address, run_step, step_key
 
     key = step_key("register", run_name)
     payload = {
         "name": model_name,
         "key": f"{trigger}/register" if trigger else key,  # a retraining that is tried again makes no second version
-        "data_uri": featured.uri,
-        "evaluation_uri": evaluation.uri,
-        "adapter_uri": adapter.uri,
+        "data_uri": address(featured),
+        "evaluation_uri": address(evaluation),
+        "adapter_uri": address(adapter),
         "base": base_model,
         "hyperparameters": hyperparameters,
         "pipeline_run": key.rsplit("/", 1)[0],
@@ -54,7 +56,7 @@ def register(  # noqa: PLR0913, PLR0917 - the parameters are the form that the K
         "parent_version": parent_version or None,
         "alias": alias or None,
     }
-    result = run_step("components.register.logic:run", payload, "train", key)
+    result = run_step("components.register.logic:run", payload, "train", key, node_pool)
     version.uri = result["model_uri"]
     version.metadata["name"] = result["version"]["name"]
     version.metadata["version"] = result["version"]["version"]

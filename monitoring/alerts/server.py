@@ -76,7 +76,7 @@ class Worker:
             self._dispatcher.release()
 
 
-def build(settings: Settings, launcher: RunLauncher) -> Starlette:
+def build(settings: Settings, launcher: RunLauncher | None) -> Starlette:
     """The receiver's application; its lifespan runs the dispatcher."""
     clock = SystemClock()
     db = Database.open(settings.database_url)
@@ -111,7 +111,7 @@ def build(settings: Settings, launcher: RunLauncher) -> Starlette:
     return receiver.app(lifespan)
 
 
-def serve(settings: Settings, launcher: RunLauncher) -> None:
+def serve(settings: Settings, launcher: RunLauncher | None) -> None:
     """Serves until SIGTERM or SIGINT.
 
     Raises:

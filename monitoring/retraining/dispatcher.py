@@ -19,6 +19,7 @@ from tidegate.store.leases import LeaseStore
 from tidegate.store.retraining import RetrainStore
 
 LEASE = "retraining-dispatcher"
+NOBODY = "recorded; nothing starts it: TIDEGATE_KFP__URL (chart value kfp.url) is not set"
 _log = get_logger(__name__)
 
 
@@ -37,7 +38,7 @@ class Dispatcher:
         db: Database,
         clock: Clock,
         decisions: RetrainDecisions,
-        launcher: RunLauncher,
+        launcher: RunLauncher | None,
         holder: str,
         lease_seconds: float,
         max_attempts: int,
@@ -60,10 +61,16 @@ class Dispatcher:
         if self._epoch is None:
             return False
         self._decisions.settle_pending()
-        for request in self._requests.list(status="pending"):
-            self._start(request)
+        pending = self._requests.list(status="pending")
+        if self._launcher is None:
+            for request in pending:
+                if request.status_reason != NOBODY:
+                    self._requests.update(request.key, "pending", NOBODY)
+            return True
+        for request in pending:
+            self._start(request, self._launcher)
         for request in self._requests.list(status="running"):
-            self._follow(request)
+            self._follow(request, self._launcher)
         return True
 
     def release(self) -> None:
@@ -72,25 +79,25 @@ class Dispatcher:
             self._leases.release(LEASE, self._holder, self._epoch)
             self._epoch = None
 
-    def _start(self, request: RetrainRequest) -> None:
+    def _start(self, request: RetrainRequest, launcher: RunLauncher) -> None:
         if request.attempts and self._clock.now() < request.updated_at + self._retry:
             return
         try:
-            run = self._launcher.start(request)
+            run = launcher.start(request)
         except TidegateError as error:
             self._failed_attempt(request, str(error), transient=True)
             return
         self._requests.update(request.key, "running", f"run {run} has started", run)
         _log.info("retraining started", key=request.key, model=request.model, run=run, attempt=request.attempts + 1)
 
-    def _follow(self, request: RetrainRequest) -> None:
+    def _follow(self, request: RetrainRequest, launcher: RunLauncher) -> None:
         run = request.run or request.key
-        state = self._launcher.state(run)
+        state = launcher.state(run)
         if state == "succeeded":
             self._requests.update(request.key, "succeeded", f"run {run} succeeded")
             _log.info("retraining succeeded", key=request.key, run=run)
         elif state == "failed":
-            failure = self._launcher.failure(run)
+            failure = launcher.failure(run)
             reason = failure.reason if failure else f"run {run} failed"
             self._failed_attempt(request, reason, transient=failure.transient if failure else False)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from datetime import datetime
 from itertools import islice
@@ -11,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from tidegate import inference_log
+from tidegate.adapters import storage
 from tidegate.clock import Clock, SystemClock
 from tidegate.db import Database
 from tidegate.errors import InvalidInput
+from tidegate.ids import new_id
 from tidegate.settings import Settings, load_settings
 from tidegate.store.evidence import EvidenceStore
 
@@ -23,7 +26,7 @@ _CHUNK = 1000
 def export_new_rows(
     deployment: str,
     since: datetime,
-    out_path: Path,
+    out: str | Path,
     min_rows: int,
     *,
     settings: Settings | None = None,
@@ -36,6 +39,7 @@ def export_new_rows(
     and memory holds one chunk, whatever the log's size.
 
     Args:
+        out: path or fsspec address of the file.
         model: logical model name that the log is filed under; by default the deployment's name.
 
     Raises:
@@ -43,9 +47,11 @@ def export_new_rows(
     """
     settings, clock = settings or load_settings(), clock or SystemClock()
     db = Database.open(settings.database_url)
-    part = out_path.with_name(f"{out_path.name}.{os.getpid()}.part")
+    uri = str(out)
+    near = storage.local(uri) if storage.is_local(uri) else Path(tempfile.gettempdir()) / f"rows-{new_id()}"
+    part = near.with_name(f"{near.name}.{os.getpid()}.part")
     try:
-        out_path.parent.mkdir(parents=True, exist_ok=True)
+        near.parent.mkdir(parents=True, exist_ok=True)
         count = 0
         served = _served(settings.inference_log.uri, model or deployment, deployment, since, clock.now())
         with part.open("w", encoding="utf-8") as file:
@@ -61,7 +67,10 @@ def export_new_rows(
                 f"a retraining needs {min_rows}",
                 next_step="Send labels with POST /v1/feedback, or lower the minimum.",
             )
-        part.replace(out_path)
+        if storage.is_local(uri):
+            part.replace(near)
+        else:
+            storage.upload(part, uri)
     finally:
         part.unlink(missing_ok=True)
         db.close()

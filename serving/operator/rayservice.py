@@ -15,11 +15,11 @@ import yaml
 
 from serving.engines.catalog import render as render_application
 from serving.operator.objects import MANAGED
+from tidegate.adapters.kube.ray_pods import CONTAINER_SECURITY, env_from, on_nodes, ray_pod, resources
 from tidegate.cluster_settings import ClusterSettings
 from tidegate.domain.node_pools import NodePool
 from tidegate.domain.resources import ModelRuntimeSpec
 from tidegate.errors import InvalidInput
-from tidegate.kube_codec import to_kube
 from tidegate.ports import AdapterSlot
 
 Json = dict[str, Any]
@@ -32,13 +32,6 @@ _OLD_CLUSTER_SECONDS = 600
 """How long a cluster that KubeRay has replaced is left: the Service before it follows within seconds, or, when this
 operator is away, when it is back."""
 _DNS_1035 = re.compile(r"^[a-z]")
-
-
-_CONTAINER_SECURITY: Json = {
-    "allowPrivilegeEscalation": False,
-    "capabilities": {"drop": ["ALL"]},
-    "readOnlyRootFilesystem": True,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +134,7 @@ def _cluster(runtime: str, spec: ModelRuntimeSpec, pool: NodePool, site: EngineS
                 runtime,
                 "head",
                 image,
-                _resources(settings.head_cpu, settings.head_memory),
+                resources(settings.head_cpu, settings.head_memory),
                 settings,
                 pool=pool,
                 placed=False,
@@ -158,7 +151,7 @@ def _cluster(runtime: str, spec: ModelRuntimeSpec, pool: NodePool, site: EngineS
                     runtime,
                     "worker",
                     image,
-                    _resources(pool.cpu, pool.memory, pool.gpu_resource, placement.gpus_per_replica),
+                    resources(pool.cpu, pool.memory, pool.gpu_resource, placement.gpus_per_replica),
                     settings,
                     pool=pool,
                     placed=True,
@@ -167,7 +160,7 @@ def _cluster(runtime: str, spec: ModelRuntimeSpec, pool: NodePool, site: EngineS
         ],
     }
     if made["enableInTreeAutoscaling"]:
-        made["autoscalerOptions"] = {"securityContext": _CONTAINER_SECURITY}
+        made["autoscalerOptions"] = {"securityContext": CONTAINER_SECURITY}
         # The autoscaler runs beside the head and asks the API server for workers, as KubeRay's own service account.
         made["headGroupSpec"]["template"]["spec"]["automountServiceAccountToken"] = True
     if settings.ray_token_secret:
@@ -181,70 +174,23 @@ def _cluster(runtime: str, spec: ModelRuntimeSpec, pool: NodePool, site: EngineS
     return made
 
 
-def _resources(cpu: str, memory: str, gpu_resource: str = "", gpus: int = 0) -> Json:
-    """Memory and GPUs as limits equal to requests: Ray plans with what it sees at its start."""
-    wanted: Json = {"cpu": cpu, "memory": memory} | ({gpu_resource: str(gpus)} if gpus else {})
-    return {"requests": wanted, "limits": {name: value for name, value in wanted.items() if name != "cpu"}}
-
-
 def _pod(
-    runtime: str, role: str, image: str, resources: Json, settings: ClusterSettings, *, pool: NodePool, placed: bool
+    runtime: str, role: str, image: str, wanted: Json, settings: ClusterSettings, *, pool: NodePool, placed: bool
 ) -> Json:
-    """A pod template that passes Pod Security "restricted"; `placed` says whether it belongs on the pool's nodes."""
-    sources = [{"secretRef": {"name": settings.engine_env_secret}}] if settings.engine_env_secret else []
-    sources += [{"configMapRef": {"name": settings.engine_env_config}}] if settings.engine_env_config else []
-    container: Json = {
-        "name": f"ray-{role}",
-        "image": image,
-        "resources": resources,
-        "securityContext": _CONTAINER_SECURITY,
-        "volumeMounts": [
-            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - Ray's session folder
-            {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - Ray's object store
-            *pool.volume_mounts,
-        ],
-    }
-    if sources:
-        container["envFrom"] = sources
-    if pool.env:
-        container["env"] = [{"name": name, "value": value} for name, value in sorted(pool.env.items())]
-    shared = pool.shared_memory if placed else _HEAD_SHARED_MEMORY
-    spec: Json = {
-        "automountServiceAccountToken": False,
-        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
-        "containers": [container],
-        "volumes": [
-            {"name": "tmp", "emptyDir": {}},
-            {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": shared}},
-            *pool.volumes,
-        ],
-    }
-    if settings.service_account:
-        spec["serviceAccountName"] = settings.service_account
-    labels = {**MANAGED, RUNTIME: runtime}
+    """A pod template; `placed` says whether it belongs on the pool's nodes."""
+    made = ray_pod(
+        role,
+        image,
+        wanted,
+        pool,
+        labels={**MANAGED, RUNTIME: runtime},
+        sources=env_from(settings.engine_env_secret, settings.engine_env_config),
+        shared_memory=pool.shared_memory if placed else _HEAD_SHARED_MEMORY,
+        service_account=settings.service_account,
+    )
     if placed:
-        spec |= _placed(runtime, pool)
-    return {"metadata": {"labels": labels}, "spec": spec}
-
-
-def _placed(runtime: str, pool: NodePool) -> Json:
-    placed: Json = {}
-    if pool.node_selector:
-        placed["nodeSelector"] = dict(pool.node_selector)
-    if pool.tolerations:
-        placed["tolerations"] = [to_kube(item) for item in pool.tolerations]
-    if pool.priority_class_name:
-        placed["priorityClassName"] = pool.priority_class_name
-    if pool.topology_key:
-        placed["topologySpreadConstraints"] = [
-            {
-                "maxSkew": 1,
-                "topologyKey": pool.topology_key,
-                "whenUnsatisfiable": "ScheduleAnyway",
-                "labelSelector": {"matchLabels": {RUNTIME: runtime}},
-            }
-        ]
-    return placed
+        made["spec"] |= on_nodes(pool, {RUNTIME: runtime})
+    return made
 
 
 def _secret_key(name: str, key: str) -> Json:

@@ -11,7 +11,7 @@ from typing import Any
 from tidegate.adapters.job_table import JobTable
 from tidegate.adapters.ray_connection import NAMESPACE, connect
 from tidegate.clock import SystemClock
-from tidegate.errors import TidegateError, Unavailable
+from tidegate.errors import InvalidInput, TidegateError, Unavailable
 from tidegate.ports import ComputePool, JobProgress, JobSpec
 from tidegate.settings import Settings
 from tidegate.wire import error_from_dict, error_to_dict
@@ -106,8 +106,13 @@ class RayCompute:
 
         Raises:
             Conflict: the key belongs to other work.
+            InvalidInput: it names a node pool.
             Unavailable: the worker cannot be reached.
         """
+        if job.node_pool:
+            raise InvalidInput(
+                f"node_pool = {job.node_pool!r}: one machine has no node pools", next_step="Leave the parameter out."
+            )
         problem = self._call(job.pool, "submit", job.model_dump(mode="json"))
         if problem is not None:
             raise error_from_dict(problem)

@@ -21,6 +21,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from tidegate.adapters.retrain_runs import run_name
 from tidegate.adapters.run_supervisor import EXIT, LOCK, LOG, STARTED
 from tidegate.domain.drift import RetrainRequest
 from tidegate.errors import InvalidInput, ResourceExhausted, Unavailable
@@ -66,7 +67,7 @@ class LocalRunLauncher:
             Unavailable: the supervisor did not come up.
             ResourceExhausted: no room for the run's folder or no process to be had.
         """
-        run = request.key if request.attempts == 0 else f"{request.key}.{request.attempts + 1}"
+        run = run_name(request)
         folder = self._folder(run)
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -108,6 +108,17 @@ def write_bytes(uri: str, data: bytes) -> None:
             filesystem.pipe_file(path, data)  # an object store shows an object only when it is complete
 
 
+def upload(path: Path, uri: str) -> None:
+    """A local file's content to a remote address, part by part; it is seen there when it is complete.
+
+    Raises:
+        Unavailable: the storage does not answer or refuses.
+    """
+    filesystem, name = _remote(uri)
+    with _translated(uri):
+        filesystem.put_file(str(path), name)
+
+
 def write_text(uri: str, text: str) -> None:
     """`write_bytes` of UTF-8."""
     write_bytes(uri, text.encode())

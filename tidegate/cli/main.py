@@ -40,6 +40,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "apply": (MODELS, "Apply manifests of ModelRuntimes and ModelDeployments."),
     "delete": (MODELS, "Take a deployment or a runtime out of service."),
     "run": (MODELS, "Run a pipeline and follow it, or look at earlier runs."),
+    "pipelines": (MODELS, "Compile, upload, run and schedule pipelines on Kubeflow Pipelines."),
     "models": (MODELS, "Look at registered versions and their cards; set aliases."),
     "rollout": (MODELS, "Watch rollouts and decide: approve, promote, abort, pause, resume."),
     "drift": (OPERATIONS, "Check for drift and read drift reports."),

@@ -104,7 +104,7 @@ def retrain(
 
     settings = load_settings()
     found = find_request(settings, request)
-    _run("retrain", run_name(found), retrain_arguments(settings, found, customer_pool=customers, seed=seed))
+    _run("retrain", run_name(found), retrain_arguments(found, customer_pool=customers, seed=seed))
 
 
 @app.command("drift-check")

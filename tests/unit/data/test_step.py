@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from kfp import dsl
 
 from components import _step
 from tidegate.clock import ManualClock
@@ -56,10 +58,20 @@ def test_failure_is_one_line_that_the_runner_reads_and_no_traceback(
     assert "Traceback" not in out + err
 
 
-def test_key_comes_from_the_runner_else_from_the_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_comes_from_the_pipeline_else_from_the_runner(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(_step.RUN_VARIABLE, "run-1")
-    assert _step.step_key("prepare", "kfp-name") == "run-1/prepare"
+    assert _step.step_key("prepare", "by-name") == "by-name/prepare"
+    assert _step.step_key("prepare") == "run-1/prepare"
     monkeypatch.delenv(_step.RUN_VARIABLE)
-    assert _step.step_key("prepare", "kfp-name") == "kfp-name/prepare"
     with pytest.raises(InvalidInput, match="does not know its run"):
         _step.step_key("prepare")
+
+
+def test_an_artifact_names_the_address_and_holds_nothing_else(tmp_path: Path) -> None:
+    made = dsl.Dataset(name="data", uri=str(tmp_path / "kfp" / "data"), metadata={})
+    _step.publish(made, "s3://bucket/runs/r/prepare", rows=3)
+    assert _step.address(made) == "s3://bucket/runs/r/prepare"
+    assert made.uri == str(tmp_path / "kfp" / "data"), "KFP's launcher copies what this names"
+    assert Path(made.path).read_text() == "s3://bucket/runs/r/prepare\n"
+    assert made.metadata["rows"] == 3
+    assert _step.address(dsl.Dataset(uri="/from/elsewhere")) == "/from/elsewhere"

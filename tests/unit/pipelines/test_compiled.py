@@ -69,7 +69,7 @@ def test_a_first_training_may_be_cached() -> None:
 
 
 def test_retraining_and_training_are_the_same_steps() -> None:
-    assert set(tasks("retrain")) == set(tasks("fine_tune"))
+    assert set(tasks("retrain")) - {"new-rows"} == set(tasks("fine_tune"))
 
 
 @pytest.mark.parametrize("name", PIPELINES)

@@ -136,6 +136,18 @@ class KubeApi:
         finally:
             response.release_conn()
 
+    def log(self, pod: str, container: str, *, lines: int = 2000) -> str | None:
+        """The last lines of a container; None when there is no such pod or it has not begun."""
+        path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}/log"
+        query = {"container": container, "tailLines": str(lines)}
+        try:
+            response = self._request("GET", path, query, None, "*/*")
+            return bytes(response.data).decode("utf-8", "replace")
+        except (_NotThereError, InvalidInput):
+            return None
+        except urllib3.exceptions.HTTPError as error:
+            raise Unavailable(f"the log of pod {pod} broke off: {error}", next_step="It is tried again.") from None
+
     # --- the calls ---------------------------------------------------------------------------------------------------
 
     def _must(self, method: str, path: str, **options: Any) -> Object:

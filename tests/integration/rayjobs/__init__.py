@@ -1,0 +1,1 @@
+"""RayJobs on a real API server."""

@@ -1,0 +1,279 @@
+"""The Kubeflow Pipelines API, through the real `kfp.Client`: what the commands and the receiver ask of it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tidegate.adapters.kfp_connection import CONNECT_SECONDS, connected
+from tidegate.adapters.kfp_errors import told
+from tidegate.adapters.kfp_objects import (
+    Pipeline,
+    PipelineVersion,
+    Run,
+    Schedule,
+    Task,
+    pipeline_of,
+    run_of,
+    schedule_of,
+    version_of,
+)
+from tidegate.errors import InvalidInput, NotFound
+from tidegate.kfp_settings import KfpSettings
+
+__all__ = ["KfpApi", "Pipeline", "PipelineVersion", "Run", "Schedule", "Task"]
+_PAGE = 100
+
+
+class KfpApi:
+    """One Kubeflow Pipelines installation, and in it one namespace.
+
+    Args:
+        settings: address and credentials.
+    """
+
+    def __init__(self, settings: KfpSettings) -> None:
+        if not settings.url:
+            raise InvalidInput(
+                "no address of Kubeflow Pipelines is set", next_step="Give --url, or set TIDEGATE_KFP__URL."
+            )
+        self.settings = settings
+        self.url = settings.url.rstrip("/")
+        self._client = connected(settings)
+        with told(self.url, "the health check"):
+            health = self._client._healthz_api.healthz_service_get_healthz()
+        self.multi_user = bool(health.multi_user)
+        if self.multi_user and not settings.namespace:
+            raise InvalidInput(
+                f"Kubeflow Pipelines at {self.url} has many users and no namespace is named",
+                next_step="Name your profile's with --kfp-namespace, or set TIDEGATE_KFP__NAMESPACE.",
+            )
+        self._namespace: str | None = settings.namespace if self.multi_user else None
+        self._client._context_setting["namespace"] = self._namespace or ""
+        self._specs: dict[tuple[str, str], Mapping[str, Any]] = {}
+
+    def run_url(self, run: str) -> str:
+        """A run's page."""
+        return f"{(self.settings.ui_url or self.url).rstrip('/')}/#/runs/details/{run}"
+
+    # --- pipelines and versions --------------------------------------------------------------------------------------
+
+    def pipelines(self) -> list[Pipeline]:
+        """All, by name."""
+        found = self._pages(self._list_pipelines, "pipelines", "the list of pipelines")
+        return sorted((pipeline_of(item) for item in found), key=lambda item: item.name)
+
+    def _list_pipelines(self, token: str) -> Any:
+        return self._client._pipelines_api.pipeline_service_list_pipelines(
+            page_token=token, page_size=_PAGE, **self._in_namespace()
+        )
+
+    def pipeline(self, name: str) -> Pipeline | None:
+        """The pipeline of this name."""
+        with told(self.url, f"pipeline {name!r}"):
+            found = self._client._pipelines_api.pipeline_service_list_pipelines(
+                filter=_equals(name), **self._in_namespace()
+            )
+        items = found.pipelines or []
+        return pipeline_of(items[0]) if items else None
+
+    def must_have(self, name: str) -> Pipeline:
+        """The pipeline of this name.
+
+        Raises:
+            NotFound: there is none.
+        """
+        found = self.pipeline(name)
+        if found is None:
+            known = ", ".join(item.name for item in self.pipelines()) or "none"
+            raise NotFound(
+                f"Kubeflow Pipelines at {self.url} has no pipeline {name!r}",
+                next_step=f"Upload it with 'tidegate pipelines upload'. There are: {known}.",
+            )
+        return found
+
+    def create_pipeline(self, name: str, description: str) -> Pipeline:
+        """Without a version.
+
+        Raises:
+            Conflict: there is one of this name.
+        """
+        import kfp_server_api  # noqa: PLC0415
+
+        body = kfp_server_api.V2beta1Pipeline(display_name=name, description=description, namespace=self._namespace)
+        with told(self.url, f"pipeline {name!r}"):
+            made = self._client._pipelines_api.pipeline_service_create_pipeline(pipeline=body)
+        return pipeline_of(made)
+
+    def versions(self, pipeline: str) -> list[PipelineVersion]:
+        """The versions of a pipeline's id, newest first."""
+        api = self._client._pipelines_api
+        found = self._pages(
+            lambda token: api.pipeline_service_list_pipeline_versions(
+                pipeline, page_token=token, page_size=_PAGE, sort_by="created_at desc"
+            ),
+            "pipeline_versions",
+            f"the versions of pipeline {pipeline}",
+        )
+        return [version_of(item) for item in found]
+
+    def spec_of(self, run: Run) -> Mapping[str, Any]:
+        """What the version of a run holds; empty when it is gone."""
+        key = (run.pipeline, run.version)
+        if key not in self._specs:
+            try:
+                with told(self.url, f"version {run.version}"):
+                    found = self._client.get_pipeline_version(run.pipeline, run.version)
+                self._specs[key] = found.pipeline_spec or {}
+            except NotFound:
+                self._specs[key] = {}
+        return self._specs[key]
+
+    def upload_version(self, package: Path, pipeline: str, name: str, description: str) -> PipelineVersion:
+        """A package that was checked becomes a version: the server never answers to a malformed one.
+
+        Raises:
+            Conflict: the pipeline has a version of this name.
+        """
+        with told(self.url, f"version {name!r}"), _quiet():
+            made = self._client.upload_pipeline_version(
+                str(package), pipeline_version_name=name, pipeline_id=pipeline, description=description
+            )
+        return version_of(made)
+
+    # --- runs --------------------------------------------------------------------------------------------------------
+
+    def experiment(self) -> str:
+        """The id of the settings' experiment, which is made when it is not there."""
+        with told(self.url, f"experiment {self.settings.experiment!r}"), _quiet():
+            made = self._client.create_experiment(self.settings.experiment, namespace=self._namespace)
+        return str(made.experiment_id)
+
+    def start(self, name: str, pipeline: str, version: str, parameters: Mapping[str, Any]) -> Run:
+        """A run of a version."""
+        experiment = self.experiment()
+        with told(self.url, f"run {name!r}"), _quiet():
+            made = self._client.run_pipeline(
+                experiment_id=experiment,
+                job_name=name,
+                pipeline_id=pipeline,
+                version_id=version,
+                params=dict(parameters),
+                service_account=self.settings.service_account or None,
+            )
+        return run_of(made)
+
+    def run(self, run: str) -> Run:
+        """A run by its id, as it is now."""
+        with told(self.url, f"run {run}"):
+            return run_of(self._client._run_api.run_service_get_run(run))
+
+    def runs_named(self, name: str) -> list[Run]:
+        """Runs of this name, newest first."""
+        return self.runs(limit=_PAGE, filter=_equals(name))
+
+    def runs(self, limit: int, **more: Any) -> list[Run]:
+        """The newest runs."""
+        with told(self.url, "the list of runs"):
+            found = self._client._run_api.run_service_list_runs(
+                page_size=min(limit, _PAGE), sort_by="created_at desc", **self._in_namespace(), **more
+            )
+        return [run_of(item) for item in found.runs or ()]
+
+    def terminate(self, run: str) -> None:
+        """Ends a run."""
+        with told(self.url, f"run {run}"):
+            self._client.terminate_run(run)
+
+    def log(self, run: str, pod: str) -> str | None:
+        """What the main container of a run's pod wrote; None when neither pod nor archive has it any more."""
+        config = self._client._existing_config
+        api = self._client._run_api.api_client
+        try:
+            answer = api.call_api(
+                f"/apis/v1alpha1/runs/{run}/nodes/{pod}/log",
+                "GET",
+                header_params={"Accept": "*/*"},
+                auth_settings=["Bearer"] if config.api_key else [],
+                _return_http_data_only=True,
+                _preload_content=False,
+                _request_timeout=(CONNECT_SECONDS, self.settings.request_timeout),
+            )
+            return bytes(answer.data).decode("utf-8", "replace")
+        except Exception:  # a log is for telling more; its lack must not hide what is known
+            return None
+
+    # --- schedules ---------------------------------------------------------------------------------------------------
+
+    def schedules(self, name: str = "") -> list[Schedule]:
+        """All, or those of a name."""
+        more = {"filter": _equals(name)} if name else {}
+        api = self._client._recurring_run_api
+        found = self._pages(
+            lambda token: api.recurring_run_service_list_recurring_runs(
+                page_token=token, page_size=_PAGE, **self._in_namespace(), **more
+            ),
+            "recurring_runs",
+            "the list of schedules",
+        )
+        return sorted((schedule_of(item) for item in found), key=lambda item: item.name)
+
+    def create_schedule(self, wanted: Schedule) -> Schedule:
+        """A recurring run: no catching up, one at a time."""
+        experiment = self.experiment()
+        with told(self.url, f"schedule {wanted.name!r}"), _quiet():
+            made = self._client.create_recurring_run(
+                experiment_id=experiment,
+                job_name=wanted.name,
+                description=wanted.description,
+                cron_expression=wanted.cron,
+                max_concurrency=wanted.max_concurrency,
+                no_catchup=wanted.no_catchup,
+                params=dict(wanted.parameters),
+                pipeline_id=wanted.pipeline,
+                version_id=wanted.version,
+                enabled=wanted.enabled,
+                service_account=wanted.service_account or None,
+            )
+        return schedule_of(made)
+
+    def enable_schedule(self, schedule: str, *, enabled: bool) -> None:
+        """Switches a schedule on or off."""
+        with told(self.url, f"schedule {schedule}"):
+            (self._client.enable_recurring_run if enabled else self._client.disable_recurring_run)(schedule)
+
+    def delete_schedule(self, schedule: str) -> None:
+        """Runs that it started stay."""
+        with told(self.url, f"schedule {schedule}"):
+            self._client.delete_recurring_run(schedule)
+
+    # --- the calls ---------------------------------------------------------------------------------------------------
+
+    def _in_namespace(self) -> dict[str, str]:
+        return {"namespace": self._namespace} if self._namespace else {}
+
+    def _pages(self, page: Callable[[str], Any], field: str, doing: str) -> list[Any]:
+        found: list[Any] = []
+        token = ""
+        while True:
+            with told(self.url, doing):
+                answer = page(token)
+            found += getattr(answer, field) or []
+            token = answer.next_page_token or ""
+            if not token:
+                return found
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The client prints links; ours are told by the commands."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield
+
+
+def _equals(name: str) -> str:
+    return json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]})

@@ -1,0 +1,89 @@
+"""A real `kfp.Client`, made for programs: no file of the home folder, no endless waiting, secrets from files."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, Final
+
+from tidegate.adapters.kfp_errors import read_secret
+from tidegate.errors import InvalidInput, Unavailable
+from tidegate.kfp_settings import KfpSettings
+
+CONNECT_SECONDS: Final = 5.0
+
+
+def connected(settings: KfpSettings) -> Any:
+    """A `kfp.Client` that neither reads nor writes a file in the user's home, and waits for no answer forever."""
+    warnings.filterwarnings("ignore", message="This client only works with Kubeflow Pipeline", category=FutureWarning)
+    if not settings.url.startswith(("http://", "https://")):
+        raise InvalidInput(
+            f"the address of Kubeflow Pipelines {settings.url!r} is no URL", next_step="Write http://… or https://…."
+        )
+    if settings.ca_path is not None and not settings.ca_path.is_file():
+        raise InvalidInput(f"the certificate authority {settings.ca_path} is no file", next_step="Correct --ca-file.")
+    for path, what in ((settings.token_path, "token"), (settings.header_value_path, "header value")):
+        if path is not None:
+            read_secret(path, what)  # a missing one is told here, by name
+    cookie = read_secret(settings.cookie_path, "cookie") if settings.cookie_path is not None else None
+    header = (
+        (settings.header_name, read_secret(settings.header_value_path, "header value"))
+        if (settings.header_name and settings.header_value_path is not None)
+        else None
+    )
+
+    from kfp import client as sdk  # noqa: PLC0415 - takes a second
+    from kfp.client.token_credentials_base import TokenCredentialsBase  # noqa: PLC0415
+
+    class Token(TokenCredentialsBase):  # type: ignore[misc]
+        """The file is read for every call: a projected token is renewed every hour."""
+
+        def refresh_api_key_hook(self, config: Any) -> None:
+            assert settings.token_path is not None
+            config.api_key["authorization"] = read_secret(settings.token_path, "token")
+
+    class Client(sdk.Client):  # type: ignore[misc]
+        def _load_context_setting_or_default(self) -> None:
+            self._context_setting = {"namespace": ""}
+            if header is not None:
+                self._context_setting["client_authentication_header_name"] = header[0]
+                self._context_setting["client_authentication_header_value"] = header[1]
+
+        def get_kfp_healthz(self, sleep_duration: int = 5) -> Any:
+            """Not while it is built: the real one tries for 25 seconds."""
+            del sleep_duration
+            import kfp_server_api  # noqa: PLC0415
+
+            return kfp_server_api.V2beta1GetHealthzResponse(multi_user=False)
+
+    try:
+        made = Client(
+            host=settings.url,
+            cookies=cookie,
+            ssl_ca_cert=str(settings.ca_path) if settings.ca_path is not None else None,
+            credentials=Token() if settings.token_path is not None else None,
+            ui_host=settings.ui_url or None,
+        )
+    except OSError as error:  # an unreadable authority
+        raise Unavailable(
+            f"Kubeflow Pipelines at {settings.url} cannot be talked to: {error}", next_step="Check --ca-file."
+        ) from None
+    _bounded(made, (CONNECT_SECONDS, settings.request_timeout))
+    return made
+
+
+def _bounded(client: Any, seconds: tuple[float, float]) -> None:
+    """Every call of the client has a time-out, and is not tried again behind our back."""
+    api = client._run_api.api_client
+    api.rest_client.pool_manager.connection_pool_kw["retries"] = False
+    call = api.call_api
+
+    def bounded(*args: Any, **options: Any) -> Any:
+        options["_request_timeout"] = options.get("_request_timeout") or seconds
+        try:
+            return call(*args, **options)
+        except AttributeError as error:  # the client stumbles over an answer that never came, as over TLS
+            if error.__context__ is None:
+                raise
+            raise error.__context__ from None
+
+    api.call_api = bounded

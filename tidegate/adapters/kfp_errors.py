@@ -1,0 +1,143 @@
+"""What Kubeflow Pipelines refuses or misses, in words for whoever sits in front of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import urllib3
+
+from tidegate.errors import Conflict, Denied, InvalidInput, NotFound, TidegateError, Unavailable
+
+_LONGEST = 600
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
+_MISSING = ("not found", "record not found", "failed to get")
+_REFUSED = frozenset({301, 302, 303, 307, 308, 401, 403})
+_NO_CONTROL = "Check that the file holds one line."
+
+
+@contextmanager
+def told(url: str, doing: str) -> Iterator[None]:
+    """Errors of the calls within, as what they mean here.
+
+    Args:
+        url: the API, for messages.
+        doing: what is being done, as the end of "Kubeflow Pipelines refuses …".
+
+    Raises:
+        TidegateError: every error of the client, of the connection and of TLS.
+    """
+    from kfp_server_api.exceptions import (  # noqa: PLC0415
+        ApiException,
+        ApiTypeError,
+        ApiValueError,
+    )
+
+    try:
+        yield
+    except ApiException as error:
+        raise _of_answer(url, doing, error) from None
+    except urllib3.exceptions.MaxRetryError as error:
+        raise _of_connection(url, error.reason) from None
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        raise _of_connection(url, error) from None
+    except (ApiTypeError, ApiValueError) as error:
+        raise Unavailable(
+            f"{url} answers {doing} with what no Kubeflow Pipelines API answers ({_short(str(error))})",
+            next_step="Check the address: TIDEGATE_KFP__URL or --url names the API, not a page before it.",
+        ) from None
+
+
+def _of_answer(url: str, doing: str, error: Any) -> TidegateError:
+    status, said = int(error.status or 0), _message(error)
+    if not status:
+        return _of_connection(url, error)
+    place = f"Kubeflow Pipelines at {url}"
+    if status in _REFUSED:
+        return _refusal(place, doing, status, said)
+    if status == 409 or "already exist" in said.lower():
+        return Conflict(f"{place} has {doing} already: {said}", next_step="Use another name.")
+    if status == 400:
+        return InvalidInput(f"{place} refuses {doing}: {said}", next_step="Correct what it names.")
+    if status == 404 or (status >= 500 and any(word in said.lower() for word in _MISSING)):
+        return NotFound(
+            f"{place} does not know {doing}: {said}", next_step="List what there is with 'tidegate pipelines list'."
+        )
+    return Unavailable(
+        f"{place} answers {doing} with {status}: {said}", next_step="Try again; see its API server's log."
+    )
+
+
+def _refusal(place: str, doing: str, status: int, said: str) -> Denied:
+    if status == 401:
+        return Denied(
+            f"{place} does not know who asks for {doing} (401): {said}",
+            next_step="Give it a fresh token (--token-file; audience pipelines.kubeflow.org) or --cookie-file.",
+        )
+    if status == 403:
+        return Denied(
+            f"{place} refuses {doing} (403): {said}",
+            next_step="Name a profile namespace that you may use (--kfp-namespace), or have its owner add you.",
+        )
+    return Denied(
+        f"{place} sends {doing} to a login page ({status})",
+        next_step="Give it a session cookie (--cookie-file) or a token (--token-file).",
+    )
+
+
+def _of_connection(url: str, error: Any) -> TidegateError:
+    said = _short(str(getattr(error, "reason", "") or error))
+    if "CERTIFICATE_VERIFY_FAILED" in said or "certificate verify failed" in said.lower():
+        return Unavailable(
+            f"the certificate of Kubeflow Pipelines at {url} cannot be verified: {said}",
+            next_step="Name the authority that signed it with --ca-file or TIDEGATE_KFP__CA_PATH.",
+        )
+    if "SSL" in said or "WRONG_VERSION_NUMBER" in said:
+        return Unavailable(
+            f"Kubeflow Pipelines at {url} cannot be talked to by TLS: {said}",
+            next_step="Check whether the address is http:// or https://.",
+        )
+    return Unavailable(
+        f"Kubeflow Pipelines at {url} does not answer: {said}",
+        next_step="Check TIDEGATE_KFP__URL or --url; from outside the cluster: "
+        "kubectl -n kubeflow port-forward svc/ml-pipeline 8888, then --url http://127.0.0.1:8888.",
+    )
+
+
+def _message(error: Any) -> str:
+    body = error.body
+    text = body.decode(errors="replace") if isinstance(body, bytes) else str(body or error.reason or "")
+    try:
+        value = json.loads(text)
+        text = str(value.get("message") or value.get("error") or text) if isinstance(value, dict) else text
+    except ValueError:
+        pass
+    return _short(text)
+
+
+def _short(text: str) -> str:
+    text = _CONTROL.sub(" ", text).strip()
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def read_secret(path: Any, what: str) -> str:
+    """A secret's file as one line.
+
+    Raises:
+        InvalidInput: it cannot be read, is empty or has more than a header may have. The value is never told.
+    """
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        problem = getattr(error, "strerror", None) or "it is no text"
+        raise InvalidInput(
+            f"the {what} file {path} cannot be read: {problem}", next_step="Name another file."
+        ) from None
+    if not text:
+        raise InvalidInput(f"the {what} file {path} is empty", next_step="Log in again, or wait until it is written.")
+    if _CONTROL.search(text) or not text.isascii():
+        raise InvalidInput(f"the {what} file {path} has characters that no header may have", next_step=_NO_CONTROL)
+    return str(text)

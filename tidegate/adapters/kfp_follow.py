@@ -1,0 +1,220 @@
+"""Follows a run on a cluster: its steps, what they say, and why one failed.
+
+The API of KFP shows neither outputs nor errors: a failed run has no reason, and a step that said why said it in its
+log. So the logs of the steps' pods are read, through KFP's own API, and through the API server when that one is in
+reach and the other keeps none.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from tidegate.adapters.kfp_client import KfpApi, Run, Task
+from tidegate.adapters.kfp_packages import split_spec
+from tidegate.errors import GateFailed, InvalidInput, ResourceExhausted, TidegateError, Unavailable
+from tidegate.wire import PROGRESS_MARK, error_from_line
+
+_POLL_SECONDS = 2.0
+_PATIENCE_SECONDS = 120.0
+_LAUNCHER = re.compile(r"[IWEF]\d{4} \d\d:\d\d:\d\d\.\d+ ")
+"""Lines of KFP's launcher around those of the step."""
+_DRIVER, _EXECUTOR, _ROOT = "-driver", "executor", "root"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEvent:
+    """A step started, said a line, has trouble to start, or ended."""
+
+    kind: Literal["started", "line", "trouble", "succeeded", "failed"]
+    step: str
+    text: str = ""
+    seconds: float = 0.0
+
+
+class Pods(Protocol):
+    """Of the API server, where it is in reach."""
+
+    def troubles(self, run: str) -> list[str]:
+        """What keeps the run's pods from working."""
+
+    def logs(self, run: str, step: str) -> list[str]:
+        """What the step's pods wrote, the last try last."""
+
+
+@dataclass
+class _Seen:
+    states: dict[str, str] = field(default_factory=dict)
+    lines: dict[str, int] = field(default_factory=dict)
+    troubles: set[str] = field(default_factory=set)
+
+
+def steps(run: Run) -> list[Task]:
+    """The tasks that a person wrote, in the order in which they started; KFP lists its own nodes among them.
+
+    Every task has a driver, and that is what tells it from the other nodes.
+    """
+    known = {task.name for task in run.tasks}
+    found = [task for task in run.tasks if f"{task.name}{_DRIVER}" in known and task.name != _ROOT]
+    return sorted(found, key=lambda task: (task.started is None, str(task.started), task.name))
+
+
+def nodes(run: Run, step: Task) -> list[str]:
+    """Ids of the nodes that carried a step out, the last try last.
+
+    A task names its children alone, and nobody's name is told; but a step and its executor start at one moment.
+    """
+    began = [task for task in run.tasks if task.name.startswith(_EXECUTOR) and task.started == step.started]
+    found = [pod for task in (*began, step) for pod in task.pods]
+    return list(dict.fromkeys(found))
+
+
+def pod_names(node: str, templates: Sequence[str]) -> list[str]:
+    """What the pod of a node may be called: Argo puts the template's name between the workflow's and a hash."""
+    workflow, _, number = node.rpartition("-")
+    return [f"{workflow}-{template}-{number}" for template in templates]
+
+
+def templates(spec: Mapping[str, Any], step: str) -> list[str]:
+    """Names of the templates that KFP's compiler may have made for a step of a version."""
+    pipeline, platform = split_spec(spec)
+    task = pipeline.get("root", {}).get("dag", {}).get("tasks", {}).get(step, {})
+    component = pipeline.get("components", {}).get(task.get("componentRef", {}).get("name", ""), {})
+    executors = platform.get("platforms", {}).get("kubernetes", {}).get("deploymentSpec", {}).get("executors", {})
+    metadata = executors.get(component.get("executorLabel", ""), {}).get("podMetadata", {})
+    counts = len(metadata.get("annotations", {})), len(metadata.get("labels", {}))
+    prefix = f"metadata-{counts[0]}-{counts[1]}-" if metadata else ""
+    again = ("retry-", "") if task.get("retryPolicy") else ("", "retry-")
+    return [f"{prefix}{retry}system-container-impl" for retry in again]
+
+
+def follow(
+    api: KfpApi,
+    run: str,
+    on_event: Callable[[RunEvent], None],
+    *,
+    pods: Pods | None = None,
+    poll_seconds: float = _POLL_SECONDS,
+) -> Run:
+    """Until the run has ended.
+
+    A KFP that does not answer for a while is waited for: the run goes on without it.
+
+    Raises:
+        TidegateError: the failing step's own error, or what is known of it.
+        Unavailable: KFP does not answer any more; the run may go on.
+    """
+    seen, lost_since = _Seen(), 0.0
+    while True:
+        try:
+            found = api.run(run)
+            lost_since = 0.0
+        except Unavailable:
+            lost_since = lost_since or time.monotonic()
+            if time.monotonic() - lost_since > _PATIENCE_SECONDS:
+                raise
+            time.sleep(poll_seconds)
+            continue
+        for event in _news(api, found, seen, pods):
+            on_event(event)
+        if found.ended:
+            if found.state != "succeeded":
+                raise why(api, found, pods)
+            return found
+        time.sleep(poll_seconds)
+
+
+def _news(api: KfpApi, run: Run, seen: _Seen, pods: Pods | None) -> Iterator[RunEvent]:
+    for task in steps(run):
+        before = seen.states.get(task.name)
+        if before is None and task.state != "pending":
+            yield RunEvent(kind="started", step=task.name)
+        if task.state == "running" or (before == "running" and task.state != before):
+            yield from _said(api, run, task, seen, pods)
+        if task.state != before and task.state in {"succeeded", "failed"}:
+            kind: Literal["succeeded", "failed"] = "succeeded" if task.state == "succeeded" else "failed"
+            yield RunEvent(kind=kind, step=task.name, seconds=_seconds(task))
+        if task.state != "pending":
+            seen.states[task.name] = task.state
+    if pods is not None and not run.ended:
+        for sentence in pods.troubles(run.id):
+            if sentence not in seen.troubles:
+                seen.troubles.add(sentence)
+                yield RunEvent(kind="trouble", step="", text=sentence)
+
+
+def _said(api: KfpApi, run: Run, task: Task, seen: _Seen, pods: Pods | None) -> Iterator[RunEvent]:
+    lines = [
+        line.partition(PROGRESS_MARK)[2].strip()
+        for log in _logs(api, run, task, pods)[-1:]
+        for line in log.splitlines()
+        if PROGRESS_MARK in line
+    ]
+    for line in lines[seen.lines.get(task.name, 0) :]:
+        yield RunEvent(kind="line", step=task.name, text=line)
+    seen.lines[task.name] = max(len(lines), seen.lines.get(task.name, 0))
+
+
+def _logs(api: KfpApi, run: Run, task: Task, pods: Pods | None) -> list[str]:
+    if pods is not None and (found := pods.logs(run.id, task.name)):
+        return found
+    named = templates(api.spec_of(run), task.name)
+    return [
+        log for node in nodes(run, task) if (log := next(filter(None, _tried(api, run.id, pod_names(node, named))), ""))
+    ]
+
+
+def _tried(api: KfpApi, run: str, names: Iterable[str]) -> Iterator[str | None]:
+    return (api.log(run, name) for name in names)
+
+
+def _seconds(task: Task) -> float:
+    if task.started is None or task.ended is None:
+        return 0.0
+    return max(0.0, (task.ended - task.started).total_seconds())
+
+
+def why(api: KfpApi, run: Run, pods: Pods | None = None) -> TidegateError:
+    """Why a run did not succeed: the failing step's own error, else what is known of its pods."""
+    page = f"See {api.run_url(run.id)}."
+    failed = [task for task in steps(run) if task.state == "failed"]
+    logs = {task.name: _logs(api, run, task, pods) for task in failed}
+    for step, texts in logs.items():
+        error = _told_error(texts)
+        if error is not None:
+            problem = f"step {step!r} of run {run.name!r}: {error.problem}"
+            return type(error)(problem, next_step=error.next_step)
+    if run.terminated:
+        return Unavailable(f"run {run.name!r} was ended by somebody", next_step=f"Start it again. {page}")
+    reasons = pods.troubles(run.id) if pods is not None else []
+    reasons += [text for text in (*(task.error for task in failed), run.error) if text]
+    last = [
+        line.strip()
+        for texts in logs.values()
+        for text in texts[-1:]
+        for line in text.splitlines()
+        if line.strip() and not _LAUNCHER.match(line)
+    ]
+    if not reasons:
+        reasons = [f"its log ends with: {last[-1][:300]}" if last else "its pods and their logs are gone"]
+    told = "; ".join(dict.fromkeys(reasons))
+    which = f"step {', '.join(map(repr, logs))}" if logs else "no step that KFP tells"
+    cls = ResourceExhausted if "OOMKilled" in told else Unavailable
+    return cls(f"run {run.name!r} failed at {which}: {told}", next_step=page)
+
+
+def _told_error(logs: Sequence[str]) -> TidegateError | None:
+    """The error that the last try told."""
+    for log in reversed(logs):
+        errors = [error for line in log.splitlines() if (error := error_from_line(line)) is not None]
+        if errors:
+            return errors[-1]
+    return None
+
+
+def is_transient(error: TidegateError) -> bool:
+    """Whether the same run tried again can succeed."""
+    return isinstance(error, Unavailable | ResourceExhausted) and not isinstance(error, GateFailed | InvalidInput)

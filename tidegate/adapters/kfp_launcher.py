@@ -1,0 +1,107 @@
+"""RunLauncher of the profile `cluster`: a retraining is a run of the pipeline `retrain` on Kubeflow Pipelines.
+
+The run has the request's name and is looked up by it before it is made: KFP itself takes any number of runs of one
+name. Between two receivers stands the dispatcher's lease; should a run be made twice all the same, the oldest counts,
+and the steps of both find the same jobs by the same name, so that nothing is trained or registered twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Literal
+
+from tidegate.adapters.kfp_arguments import check_arguments
+from tidegate.adapters.kfp_client import KfpApi, PipelineVersion, Run
+from tidegate.adapters.kfp_follow import Pods, is_transient, why
+from tidegate.adapters.kfp_packages import caches, parameters, split_spec
+from tidegate.adapters.retrain_runs import PIPELINE, retrain_arguments, run_name
+from tidegate.domain.drift import RetrainRequest
+from tidegate.errors import ContractBroken, NotFound
+from tidegate.kfp_settings import KfpSettings
+from tidegate.ports import RunFailure
+
+
+class KfpRunLauncher:
+    """Keeps no state: what a run is doing is asked of KFP by the request's name.
+
+    Args:
+        settings: how KFP is reached; it is reached when a run is to be started or looked at, not before.
+        connect: the API, for tests of what surrounds it.
+        pods: the API server, where it is in reach.
+    """
+
+    def __init__(
+        self, settings: KfpSettings, *, connect: Callable[[KfpSettings], KfpApi] = KfpApi, pods: Pods | None = None
+    ) -> None:
+        self._settings = settings
+        self._connect = connect
+        self._pods = pods
+        self._opened: KfpApi | None = None
+
+    def start(self, request: RetrainRequest) -> str:
+        """The name of the request's run, which is made unless it is there.
+
+        Raises:
+            NotFound: the pipeline was not uploaded.
+            ContractBroken: its newest version caches, and would train nothing.
+            Unavailable: KFP does not answer.
+        """
+        name = run_name(request)
+        if self._find(name) is None:
+            version = self._version()
+            spec, _ = split_spec(version.spec)
+            cached = caches(spec)
+            if cached:
+                raise ContractBroken(
+                    f"version {version.name!r} of pipeline {PIPELINE!r} caches {', '.join(cached)}: "
+                    "a retraining with equal parameters would train nothing",
+                    next_step="Upload the pipeline with 'tidegate pipelines upload'.",
+                )
+            arguments = retrain_arguments(request)
+            check_arguments(PIPELINE, parameters(spec), arguments)
+            self._api.start(name, version.pipeline, version.id, arguments)
+        return name
+
+    def state(self, run: str) -> Literal["running", "succeeded", "failed"]:
+        """By name. A run that is not there any more has failed."""
+        found = self._find(run)
+        if found is None:
+            return "failed"
+        if not found.ended:
+            return "running"
+        return "succeeded" if found.state == "succeeded" else "failed"
+
+    def failure(self, run: str) -> RunFailure | None:
+        """Why a failed run failed, from the failing step's own log."""
+        found = self._find(run)
+        if found is None:
+            return RunFailure(reason=f"run {run} is not there any more; somebody deleted it", transient=False)
+        if self.state(run) != "failed":
+            return None
+        error = why(self._api, self._api.run(found.id), self._pods)
+        ended = found.terminated or found.state == "canceled"  # somebody wanted it to end
+        return RunFailure(reason=f"run {run}: {error}", transient=is_transient(error) and not ended)
+
+    def since(self, run: str) -> datetime | None:
+        """When the run was made."""
+        found = self._find(run)
+        return found.created.astimezone(UTC) if found is not None and found.created is not None else None
+
+    @property
+    def _api(self) -> KfpApi:
+        if self._opened is None:
+            self._opened = self._connect(self._settings)
+        return self._opened
+
+    def _find(self, name: str) -> Run | None:
+        found = self._api.runs_named(name)
+        return found[-1] if found else None  # newest first
+
+    def _version(self) -> PipelineVersion:
+        versions = self._api.versions(self._api.must_have(PIPELINE).id)
+        if not versions:
+            raise NotFound(
+                f"pipeline {PIPELINE!r} has no version", next_step="Upload one with 'tidegate pipelines upload'."
+            )
+        return versions[0]

@@ -1,0 +1,107 @@
+"""What the API server shows of a RayJob, turned into sentences and, at its end, into an error."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from typing import Final
+
+from tidegate.adapters.kube.api import KubeApi
+from tidegate.adapters.kube.kinds import Object
+from tidegate.adapters.kube.pods import POD, troubles
+from tidegate.adapters.rayjob_manifest import CLUSTER_LABEL, RAY_JOB
+from tidegate.errors import ResourceExhausted, TidegateError, Unavailable
+
+GRACE_SECONDS: float = 20.0
+"""Between the end of a RayJob and its outcome in the store, which may show it late."""
+_SILENT_SECONDS: Final = 60.0
+"""A RayJob without any status for so long has no operator."""
+_ENDED: Final = frozenset({"Complete", "Failed", "ValidationFailed"})
+_BEFORE_WORK: Final = frozenset({"", "Initializing", "Waiting", "Retrying"})
+_QUEUED: Final = frozenset({"Suspended", "Suspending"})
+
+
+class RayJobView:
+    """What the API server shows of a RayJob, turned into sentences and, at its end, into an error."""
+
+    def __init__(self, api: KubeApi, name: str, pending_seconds: float) -> None:
+        self._api, self._name, self._pending = api, name, pending_seconds
+        self._began = self._waiting_since = time.monotonic()
+        self._ended_since = 0.0
+        self._told: set[str] = set()
+        self._state: str | None = None
+
+    def look(self) -> tuple[list[str], TidegateError | None]:
+        """News, and why there will be no outcome."""
+        body = self._api.get(RAY_JOB, self._name)
+        if body is None:
+            return self._gone()
+        status = body.get("status") or {}
+        state = str(status.get("jobDeploymentStatus") or "")
+        news = []
+        if state != self._state:
+            self._state = state
+            news.append(f"RayJob {self._name}: {state or 'created'}{self._reason(status)}")
+        if state in _ENDED:
+            return news, self._ended(status)
+        if state in _QUEUED:
+            self._waiting_since = time.monotonic()  # a queue may be long
+        if state in _BEFORE_WORK:
+            found = self._troubles(status)
+            if not status and time.monotonic() - self._began > _SILENT_SECONDS:
+                found.append(
+                    f"RayJob {self._name} has no status: does the KubeRay operator run and see this namespace?"
+                )
+            news += [sentence for sentence in found if sentence not in self._told]
+            self._told.update(found)
+            if time.monotonic() - self._waiting_since > self._pending:
+                self._delete()
+                return news, self._never_began(found)
+        return news, None
+
+    def _gone(self) -> tuple[list[str], TidegateError | None]:
+        if not self._patient():
+            step = "Start the run again; somebody may have deleted it to stop the training."
+            return [], Unavailable(f"RayJob {self._name} was deleted before it ended", next_step=step)
+        return [], None
+
+    def _ended(self, status: Object) -> TidegateError | None:
+        if self._patient():
+            return None
+        found = self._troubles(status)
+        told = "; ".join([*found, str(status.get("message") or "")]).strip("; ") or "its pods are gone"
+        reason = str(status.get("reason") or status.get("jobStatus") or status.get("jobDeploymentStatus"))
+        problem = f"RayJob {self._name} ended without an outcome ({reason}): {told[:600]}"
+        if "OOMKilled" in told:
+            return ResourceExhausted(problem, next_step="Give the node pool's pods more memory, or train smaller.")
+        return Unavailable(problem, next_step="The step is tried again; see the RayJob's events and pods.")
+
+    def _never_began(self, found: list[str]) -> TidegateError:
+        told = "; ".join(found) or "nobody says why"
+        return ResourceExhausted(
+            f"RayJob {self._name} did not begin within {self._pending:.0f} s: {told}",
+            next_step="Mend what it names; a pool with free nodes can be chosen with the parameter node_pool.",
+        )
+
+    def _patient(self) -> bool:
+        """The store may show an outcome later than the API server shows the end."""
+        self._ended_since = self._ended_since or time.monotonic()
+        return time.monotonic() - self._ended_since < GRACE_SECONDS
+
+    def _troubles(self, status: Object) -> list[str]:
+        cluster = status.get("rayClusterName")
+        if not cluster:
+            return []
+        try:
+            return troubles(self._api.list(POD, labels=f"{CLUSTER_LABEL}={cluster}")[0])
+        except TidegateError:
+            return []
+
+    def _delete(self) -> None:
+        with suppress(TidegateError):
+            self._api.delete(RAY_JOB, self._name)
+
+    @staticmethod
+    def _reason(status: Object) -> str:
+        told = ": ".join(str(status[name]) for name in ("reason", "message") if status.get(name))
+        return f" ({told[:300]})" if told else ""

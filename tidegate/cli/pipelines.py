@@ -1,0 +1,211 @@
+"""`tidegate pipelines`: Kubeflow Pipelines on a cluster. `tidegate run` is the same on one machine."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tidegate.cli.kfp_options import (
+    CaOption,
+    CookieOption,
+    HeaderOption,
+    KfpNamespaceOption,
+    ParameterOption,
+    ParametersOption,
+    SiteOption,
+    TokenOption,
+    UrlOption,
+    connect,
+    read_parameters,
+    run_pods,
+)
+from tidegate.cli.options import ContextOption, NamespaceOption
+from tidegate.cli.output import Format, OutputOption, console, render
+from tidegate.cli.pipelines_schedule import schedule
+from tidegate.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from tidegate.adapters.kfp_follow import RunEvent
+
+app = typer.Typer(no_args_is_help=True, help="Compile, upload, run and schedule pipelines on Kubeflow Pipelines.")
+app.command()(schedule)
+
+_NAMES = "fine-tune, retrain, drift-check"
+
+
+@app.command("compile")
+def compile_packages(
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the packages.", file_okay=False)] = Path(
+        "packages"
+    ),
+    site: SiteOption = None,
+) -> None:
+    """Compile the pipelines for a cluster: images, node pools, secrets, volumes, resources, retries, timeouts.
+
+    The same site file and release give the same bytes.
+    """
+    for path in _compiled(site, out):
+        typer.echo(str(path))
+
+
+@app.command()
+def upload(  # noqa: PLR0913, PLR0917 - the options of one command
+    packages: Annotated[
+        list[Path] | None, typer.Argument(help="Compiled packages; none: compile for the site now.")
+    ] = None,
+    site: SiteOption = None,
+    version: Annotated[
+        str, typer.Option(help="Name of the version. Default: release and commit.", show_default=False)
+    ] = "",
+    url: UrlOption = "",
+    kfp_namespace: KfpNamespaceOption = "",
+    token_file: TokenOption = None,
+    cookie_file: CookieOption = None,
+    header_file: HeaderOption = "",
+    ca_file: CaOption = None,
+    output: OutputOption = Format.table,
+) -> None:
+    """Upload packages as versions named after release and commit; what is there with the same content is left alone.
+
+    Every package is checked against the format first: the server never answers to a malformed one.
+    """
+    from tempfile import TemporaryDirectory  # noqa: PLC0415
+
+    from pipelines.publish import upload as publish  # noqa: PLC0415 - KFP is not for --help
+    from tidegate.adapters.kfp_packages import read_package  # noqa: PLC0415
+
+    if packages and site is not None:
+        raise InvalidInput(
+            "--site is for compiling, and packages are compiled already", next_step="Give packages or --site."
+        )
+    with TemporaryDirectory() as folder:
+        found = [read_package(path) for path in packages or _compiled(site, Path(folder))]
+        api = connect(url, kfp_namespace, token_file, cookie_file, header_file, ca_file)
+        done = [publish(api, package, version) for package in found]
+    render(done, output, {"pipeline": "pipeline", "version": "version", "result": "result"})
+
+
+@app.command()
+def run(  # noqa: PLR0913, PLR0917 - the options of one command
+    pipeline: Annotated[str, typer.Argument(help=f"Pipeline: {_NAMES}.")],
+    parameter: ParameterOption = None,
+    params: ParametersOption = None,
+    name: Annotated[str, typer.Option(help="Name of the run; one name is one run. Default: made up.")] = "",
+    version: Annotated[str, typer.Option(help="Version of the pipeline. Default: the newest.")] = "",
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end; exit with its error.")] = False,
+    url: UrlOption = "",
+    kfp_namespace: KfpNamespaceOption = "",
+    token_file: TokenOption = None,
+    cookie_file: CookieOption = None,
+    header_file: HeaderOption = "",
+    ca_file: CaOption = None,
+    namespace: NamespaceOption = "",
+    context: ContextOption = "",
+) -> None:
+    """Start a run of an uploaded pipeline. Parameters are checked before anything is sent.
+
+    With --wait, every step is followed and a failing one ends the command with the step's own error and exit code.
+    -n or --context name the cluster of the pods: then images that cannot be pulled and pods without a node are told,
+    too, while they wait.
+    """
+    from pipelines.publish import find_version, start  # noqa: PLC0415
+    from tidegate.adapters.kfp_follow import follow  # noqa: PLC0415
+    from tidegate.ids import new_id  # noqa: PLC0415
+
+    arguments = read_parameters(parameter, params)
+    api = connect(url, kfp_namespace, token_file, cookie_file, header_file, ca_file)
+    found = find_version(api, pipeline, version)
+    made = start(api, name or f"{pipeline}-{new_id().lower()}", pipeline, found, arguments)
+    out = console(stderr=True)
+    out.print(f"run {made.name} of {pipeline} {found.name}: {api.run_url(made.id)}", markup=False)
+    typer.echo(made.id)
+    if wait:
+        follow(api, made.id, _telling(out), pods=run_pods(namespace, context))
+        out.print(f"run {made.name} succeeded", markup=False)
+
+
+@app.command("list")
+def list_all(  # noqa: PLR0913, PLR0917 - the options of one command
+    what: Annotated[str, typer.Argument(help="pipelines, versions, runs or schedules.")] = "runs",
+    pipeline: Annotated[str, typer.Option(help="Of this pipeline.")] = "",
+    limit: Annotated[int, typer.Option(help="The newest so many runs.", min=1, max=100)] = 20,
+    url: UrlOption = "",
+    kfp_namespace: KfpNamespaceOption = "",
+    token_file: TokenOption = None,
+    cookie_file: CookieOption = None,
+    header_file: HeaderOption = "",
+    ca_file: CaOption = None,
+    output: OutputOption = Format.table,
+) -> None:
+    """List what Kubeflow Pipelines has: pipelines, versions, runs or schedules."""
+    kinds = ("pipelines", "versions", "runs", "schedules")
+    if what not in kinds:
+        raise InvalidInput(f"there is nothing called {what!r} to list", next_step=f"List one of {', '.join(kinds)}.")
+    api = connect(url, kfp_namespace, token_file, cookie_file, header_file, ca_file)
+    known = [item for item in api.pipelines() if not pipeline or item.name == pipeline]
+    if pipeline and not known:
+        api.must_have(pipeline)
+    names = {item.id: item.name for item in known}
+    versions = {item.id: item for owner in known for item in api.versions(owner.id)} if what != "pipelines" else {}
+    rows: list[dict[str, Any]]
+    if what == "pipelines":
+        rows = [{"pipeline": item.name, "created": _time(item.created), "id": item.id} for item in known]
+    elif what == "versions":
+        rows = [
+            {"pipeline": names[item.pipeline], "version": item.name, "created": _time(item.created), "id": item.id}
+            for item in versions.values()
+        ]
+    elif what == "runs":
+        rows = [
+            {
+                "run": item.name,
+                "pipeline": names.get(item.pipeline, ""),
+                "version": versions[item.version].name if item.version in versions else "",
+                "state": item.state,
+                "started": _time(item.created),
+                "id": item.id,
+            }
+            for item in api.runs(limit)
+            if not pipeline or item.pipeline in names
+        ]
+    else:
+        rows = [
+            {
+                "schedule": item.name,
+                "pipeline": names.get(item.pipeline, ""),
+                "version": versions[item.version].name if item.version in versions else "",
+                "cron": item.cron,
+                "enabled": item.enabled,
+                "parameters": dict(item.parameters),
+                "id": item.id,
+            }
+            for item in api.schedules()
+            if not pipeline or item.pipeline in names
+        ]
+    render(rows, output, empty=f"no {what} yet")
+
+
+def _compiled(site: Path | None, folder: Path) -> list[Path]:
+    from pipelines.packages import compile_site  # noqa: PLC0415 - KFP takes seconds
+    from pipelines.site import read_site  # noqa: PLC0415
+
+    return compile_site(read_site(site), folder, site.parent if site is not None else None)
+
+
+def _telling(out: Any) -> Any:
+    def told(event: RunEvent) -> None:
+        if event.kind == "started":
+            out.print(f"[bold]{event.step}[/bold]")
+        elif event.kind in {"line", "trouble"}:
+            out.print(f"  {event.text}", markup=False)
+        else:
+            out.print(f"  {event.step} {event.kind} in {event.seconds:.0f} s", markup=False)
+
+    return told
+
+
+def _time(value: datetime | None) -> str:
+    return value.astimezone(UTC).isoformat(timespec="seconds") if value is not None else ""

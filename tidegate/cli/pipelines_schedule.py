@@ -1,0 +1,75 @@
+"""`tidegate pipelines schedule`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tidegate.cli.kfp_options import (
+    CaOption,
+    CookieOption,
+    HeaderOption,
+    KfpNamespaceOption,
+    ParameterOption,
+    ParametersOption,
+    TokenOption,
+    UrlOption,
+    connect,
+    read_parameters,
+)
+from tidegate.errors import InvalidInput
+
+
+def schedule(  # noqa: PLR0913, PLR0917 - the options of one command
+    name: Annotated[str, typer.Argument(help="Name of the schedule; one name is one schedule.")],
+    pipeline: Annotated[str, typer.Option(help="Pipeline that is run: retrain, drift-check, fine-tune.")] = "",
+    cron: Annotated[
+        str, typer.Option(help="When: minute hour day month weekday, e.g. '30 2 * * *'.", metavar="CRON")
+    ] = "",
+    timezone: Annotated[
+        str, typer.Option(help="Time zone of the cron line; must be the installation's (TIDEGATE_KFP__TIMEZONE).")
+    ] = "",
+    parameter: ParameterOption = None,
+    params: ParametersOption = None,
+    version: Annotated[str, typer.Option(help="Version of the pipeline. Default: the newest.")] = "",
+    disabled: Annotated[bool, typer.Option("--disabled", help="Make it, but switched off.")] = False,
+    enable: Annotated[bool, typer.Option("--enable", help="Switch an existing one on.")] = False,
+    disable: Annotated[bool, typer.Option("--disable", help="Switch an existing one off.")] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete it; its runs stay.")] = False,
+    url: UrlOption = "",
+    kfp_namespace: KfpNamespaceOption = "",
+    token_file: TokenOption = None,
+    cookie_file: CookieOption = None,
+    header_file: HeaderOption = "",
+    ca_file: CaOption = None,
+) -> None:
+    """Run a pipeline by the clock: nightly retraining, drift checks. The same schedule is kept, a changed one replaced.
+
+    A schedule never catches up on times that it missed and starts no run while its last one goes on.
+    """
+    from pipelines import schedules  # noqa: PLC0415 - KFP is not for --help
+    from pipelines.publish import find_version  # noqa: PLC0415
+
+    changes = [
+        option for option, given in (("--enable", enable), ("--disable", disable), ("--delete", delete)) if given
+    ]
+    if len(changes) > 1 or (changes and (cron or pipeline)):
+        raise InvalidInput(
+            f"{' and '.join(changes)} cannot be given with another change", next_step="Say one thing at a time."
+        )
+    if not changes and not (cron and pipeline):
+        raise InvalidInput(
+            f"schedule {name!r} needs --pipeline and --cron",
+            next_step="Write for example --pipeline retrain --cron '30 2 * * *' -p deployment=support.",
+        )
+    arguments = read_parameters(parameter, params)
+    api = connect(url, kfp_namespace, token_file, cookie_file, header_file, ca_file)
+    done: str
+    if changes:
+        done = schedules.delete(api, name) if delete else schedules.switch(api, name, enabled=enable)
+    else:
+        schedules.check_zone(timezone, api.settings.timezone)
+        found = find_version(api, pipeline, version)
+        done = schedules.ensure(api, name, cron, pipeline, found, arguments, enabled=not disabled)
+    typer.echo(f"schedule {name} {done}")
