@@ -14,6 +14,14 @@ if [ "${TIDEGATE_LOOP:-1}" = "1" ]; then groups+=("tests/e2e/test_loop.py"); els
 # What the Kubernetes tests run on is built once, here: minutes of a compiler would count as a test's time.
 hack/kube/build.sh > /dev/null || echo "left out: tests on a Kubernetes API server (see above)"
 { hack/helm/build.sh && hack/helm/build.sh glua; } > /dev/null || echo "left out: tests of the chart (see above)"
+# The same for the one-node cluster and what is installed on it. It needs root and Debian's packages; status 3 says so.
+if [ "${TIDEGATE_CLUSTER:-1}" != 1 ]; then
+  echo "left out: the one-node cluster (TIDEGATE_CLUSTER)"
+elif hack/kube/node/build.sh && hack/kuberay/build.sh > /dev/null && hack/images/setup.sh; then
+  groups+=("tests/cluster/test_*.py")
+else
+  echo "left out: the one-node cluster (see above)"
+fi
 
 $python -m coverage erase
 failed=()
