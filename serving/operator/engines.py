@@ -155,6 +155,8 @@ class RayServiceEngines:
                     engine_url=self._site.settings.engine_url.format_map(words),
                     lock=self._home / "engines.lock",
                     render=render,
+                    remedy=f"See the pods of its Ray: kubectl -n {self._objects.api.namespace} get pods "
+                    f"-l ray.io/cluster={cluster}",
                 )
             return self._rays[runtime, cluster, token]
 

@@ -57,16 +57,26 @@ class ServeEngines:
 
     Args:
         dashboard_url: Ray's dashboard, without a path.
-        token: Ray's token.
+        token: Ray's token; empty for a Ray that asks for none.
         engine_url: where Serve's proxy shall listen (decided by the first PUT) and clients reach it.
         lock: file that serialises writers on this machine.
         render: what an application looks like; the catalog of engines belongs to the serving plane.
+        remedy: what to do where Ray does not answer.
     """
 
-    def __init__(self, *, dashboard_url: str, token: str, engine_url: str, lock: Path, render: Render) -> None:
+    def __init__(
+        self,
+        *,
+        dashboard_url: str,
+        token: str,
+        engine_url: str,
+        lock: Path,
+        render: Render,
+        remedy: str = "Run 'tidegate status'; 'tidegate up' starts what is missing.",
+    ) -> None:
         self._client = httpx.Client(
             base_url=dashboard_url,
-            headers={"authorization": f"Bearer {token}"},
+            headers={"authorization": f"Bearer {token}"} if token else {},
             timeout=_TIMEOUT_SECONDS,
             # The dashboard closes idle connections; one that is reused at that moment would be a failed request.
             limits=httpx.Limits(max_keepalive_connections=0),
@@ -80,6 +90,7 @@ class ServeEngines:
         self._engine_url = engine_url.rstrip("/")
         self._lock = lock
         self._render = render
+        self._remedy = remedy
 
     def ensure(self, runtime: str, spec: Mapping[str, Any], adapters: Sequence[AdapterSlot]) -> None:
         """Declares the wanted engine and its adapters; returns before they are there.
@@ -181,7 +192,7 @@ class ServeEngines:
         except httpx.HTTPError as error:
             raise Unavailable(
                 f"Ray at {self._dashboard_url} does not answer ({type(error).__name__})",
-                next_step="Run 'tidegate status'; 'tidegate up' starts what is missing.",
+                next_step=self._remedy,
             ) from None
         if response.status_code == httpx.codes.BAD_REQUEST:
             raise InvalidInput(f"Ray Serve refuses the engine: {response.text[:500]}")

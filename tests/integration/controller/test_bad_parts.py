@@ -17,6 +17,7 @@ from tests.integration.controller.world import World
 from tidegate.adapters.mlflow_registry import MlflowRegistry
 from tidegate.adapters.mlflow_rest import MlflowRest
 from tidegate.adapters.serve_engines import ServeEngines
+from tidegate.errors import NotFound
 from tidegate.ports import Engines, Registry
 from tidegate.store.tables import arm_windows, pair_events
 
@@ -51,6 +52,15 @@ def world(make: Make, peer: FaultyPeer, tmp_path: Path, monkeypatch: pytest.Monk
     for _ in range(2):
         made.tick()
     return made
+
+
+def test_a_ray_that_asks_for_no_token_is_sent_none(peer: FaultyPeer, tmp_path: Path) -> None:
+    """An empty bearer is no header that HTTP allows: the request would never leave."""
+    engines = ServeEngines(
+        dashboard_url=peer.uri, token="", engine_url=peer.uri, lock=tmp_path / "engines.lock", render=render
+    )
+    with pytest.raises(NotFound):
+        engines.status("never-declared")
 
 
 def degraded(world: World) -> str | None:
