@@ -7,7 +7,17 @@ cd "$(dirname "$0")"
 ready || { echo "the cluster is not up: hack/kube/cluster.sh up" >&2; exit 1; }
 
 home="$(dirname "$(./build.sh)")"
-../kube/cluster.sh load "$home/image.tar" > /dev/null
+image="localhost/kuberay-operator:$(basename "$home")"
+running() { # definitions go first: where the operator answers, they are there
+  kubectl -n kuberay-system get deployment kuberay-operator 2> /dev/null \
+    -o jsonpath='{.spec.template.spec.containers[0].image} {.status.readyReplicas}'
+}
+if [ "$(running)" = "$image 1" ]; then
+  echo "KubeRay $(basename "$home") is up"
+  exit 0
+fi
+
+loaded="$(../kube/cluster.sh load "$home/image.tar" 2>&1)" || { echo "$loaded" >&2; exit 1; }
 # Server-side: the definitions are larger than the annotation in which `apply` would keep a copy.
 kubectl apply --server-side --force-conflicts -f "$home/config/crd/bases" > /dev/null
 kubectl wait --for=condition=Established --timeout=30s \
@@ -16,7 +26,7 @@ kubectl wait --for=condition=Established --timeout=30s \
 scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT
 cp -r kustomization.yaml namespace.yaml "$home/config" "$scratch/"
-(cd "$scratch" && kubectl kustomize . | sed "s#image: kuberay/operator.*#image: localhost/kuberay-operator:$(basename "$home")#") |
+(cd "$scratch" && kubectl kustomize . | sed "s#image: kuberay/operator.*#image: $image#") |
   kubectl apply --server-side --force-conflicts -f - > /dev/null
 kubectl -n kuberay-system rollout status deployment/kuberay-operator --timeout=60s > /dev/null
 echo "KubeRay $(basename "$home") is up"

@@ -1,0 +1,70 @@
+"""A retraining on real Kubeflow Pipelines: equal parameters are trained again, and a gate that says no is heard.
+
+KFP caches by default, and `enable_caching=False` of a run is not heard by it when the run names a version.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.kfp.backend import Backend
+from tests.cluster.kfp.command import Command
+from tests.cluster.kfp.runs import RayJobs, parameters, pods_of, run_in
+from tests.cluster.kfp.served import DEPLOYMENT, REQUESTS
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
+
+_UNREACHABLE = {"checks": [{"check": "min_value", "metric": "exact_match", "limit": 1.5}]}
+_PARAMETERS = {
+    "deployment": DEPLOYMENT,
+    "max_steps": 1,
+    "eval_max_rows": 8,
+    "replay_rows_per_label": 2,
+    "replay_test_rows_per_label": 1,
+    "gate": _UNREACHABLE,
+}
+_GATE_SAID_NO = 6
+
+
+@pytest.fixture(scope="module")
+def twice(
+    backend: Backend, tidegate: Command, serving: None, tmp_path_factory: pytest.TempPathFactory
+) -> list[tuple[str, int, str, dict[str, str]]]:
+    """Two runs with equal parameters, one after the other: run, exit code, what was said, RayJobs."""
+    folder: Path = tmp_path_factory.mktemp("retrain")
+    told = []
+    for number in range(2):
+        log = folder / f"{number}.log"
+        with RayJobs(backend, folder / f"{number}.rayjobs") as watched:
+            process = tidegate.start(
+                log, "pipelines", "run", "retrain", "--wait", "-n", "kubeflow", *parameters(_PARAMETERS)
+            )
+            try:
+                code = process.wait(800)
+            finally:
+                process.kill()
+        told.append((run_in(log.read_text()) or "", code, log.read_text(), watched.seen()))
+    return told
+
+
+def test_a_failing_gate_comes_back_with_its_reasons(twice: list[tuple[str, int, str, dict[str, str]]]) -> None:
+    for _, code, said, _ in twice:
+        assert code == _GATE_SAID_NO, said
+        assert "exact_match" in said
+        assert "1.5" in said
+        assert "evaluate" in said
+
+
+def test_a_retraining_starts_from_the_new_rows(twice: list[tuple[str, int, str, dict[str, str]]]) -> None:
+    assert f"{REQUESTS} new labelled rows" in twice[0][2]
+
+
+def test_equal_parameters_train_again(backend: Backend, twice: list[tuple[str, int, str, dict[str, str]]]) -> None:
+    jobs = [{uid for uid, name in seen.items() if name.startswith("fine-tune")} for *_, seen in twice]
+    assert jobs[0]
+    assert jobs[1] - jobs[0], "the second run has trained nothing"
+    for run, *_ in twice:
+        assert pods_of(backend, run, "prepare"), "no step was taken from the cache"
+        assert pods_of(backend, run, "fine-tune")
