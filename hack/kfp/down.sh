@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Takes down what up.sh started beside the cluster, by recorded process id and executable, and removes its data. Where the cluster
-# is up, what was installed in it goes, too.
+# Takes down what up.sh started beside the cluster, by recorded process id and executable, and removes its data. Where
+# the cluster is up, what was installed in it goes, too; --beside leaves that to the cluster's own end.
 set -uo pipefail
 cd "$(dirname "$0")"
 . ./env.sh
@@ -8,7 +8,7 @@ if [ ! -d "$KFP_STATE" ]; then
   echo "not up"
   exit 0
 fi
-if on_node; then
+if [ "${1:-}" != --beside ] && on_node; then
   kubectl delete namespace kubeflow --ignore-not-found --timeout=120s > /dev/null
   kubectl delete clusterrole,clusterrolebinding kfp-argo --ignore-not-found > /dev/null
   kubectl delete --ignore-not-found -k "$KFP_HOME/src/argo-src/manifests/base/crds/minimal" > /dev/null

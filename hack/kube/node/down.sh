@@ -60,6 +60,8 @@ restore_host() {
   [ ! -f "$run/sysctl.saved" ] || while read -r line; do sysctl -qw "$line" 2> /dev/null; done < "$run/sysctl.saved"
 }
 
+# Kubeflow Pipelines keeps its stores beside the cluster.
+"$repository/hack/kfp/down.sh" --beside > /dev/null
 for program in kubelet kube-proxy kube-controller-manager kube-scheduler; do stop "$program"; done
 if alive containerd; then end_containers; fi
 end_shims
