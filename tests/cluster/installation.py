@@ -127,6 +127,14 @@ class Installation:
             "settings": {"TIDEGATE_SCORING__LABEL_HORIZON_SECONDS": "30"},
         } | dict.fromkeys(("operator", "gateway", "scorer", "receiver"), small)
 
+    def volumes(self) -> list[str]:
+        """The PersistentVolumes that `prepare` made; the namespace does not take them along."""
+        return [
+            item["metadata"]["name"]
+            for item in self.node.list("persistentvolumes")
+            if item["spec"].get("claimRef", {}).get("namespace") == self.namespace
+        ]
+
     # --- people -------------------------------------------------------------------------------------------------------
 
     def register_versions(self) -> dict[str, str]:

@@ -54,7 +54,7 @@ def platform(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[I
     node.kubectl("delete", "modeldeployments,modelruntimes", "--all", namespace=made.namespace, check=False)
     helm(node, "uninstall", RELEASE, "--ignore-not-found", namespace=made.namespace)
     node.end_namespace(made.namespace)
-    node.kubectl("delete", "persistentvolume", "--ignore-not-found", *_volumes(node, made.namespace))
+    node.kubectl("delete", "persistentvolume", "--ignore-not-found", *made.volumes())
 
 
 @pytest.fixture(scope="module")
@@ -113,8 +113,7 @@ def test_versions_come_and_go_without_a_failed_request_or_a_new_pod(
     _figure("requests while two versions were rolled out", len(driver.tally.answers))
     ledger = _ledger(platform)
     assert ledger.verify().ok
-    for told, outcome in (("promotion", "Succeeded"), ("rollback", "RolledBack")):
-        _figure(f"decision until every gateway follows, {told}", _seconds_to_follow(ledger, outcome))
+    _figure("rollback: decision until every gateway follows", _rollback_seconds(ledger))
 
 
 def test_a_firing_alertmanager_leaves_a_retraining_request(platform: Installation) -> None:
@@ -218,17 +217,12 @@ def _requests(platform: Installation) -> list[Any]:
     return list(RetrainStore(_database(platform), SystemClock()).list())
 
 
-def _seconds_to_follow(ledger: Ledger, outcome: str) -> float:
-    """From the routing that ends the last rollout with this outcome to the last gateway's word that it is in force."""
-    ended = [
-        entry for entry in ledger.entries(kind="rollout.decision", subject=NAME) if entry.payload["phase"] == outcome
-    ]
-    published = [
-        entry
-        for entry in ledger.entries(kind="routing.published", subject=NAME)
-        if entry.payload["table"].get("rollout") == ended[-1].payload.get("rollout")
-    ]
-    return abs((published[-1].time - ended[-1].time).total_seconds())
+def _rollback_seconds(ledger: Ledger) -> float:
+    """From the decision of the last rollback until every gateway had the old routing in force."""
+    moved = [entry.payload for entry in ledger.entries(kind="rollout.transition", subject=NAME)]
+    decided = [item["time"] for item in moved if item["to_phase"] == "RollingBack"]
+    done = [item["time"] for item in moved if item["to_phase"] == "RolledBack"]
+    return (datetime.fromisoformat(done[-1]) - datetime.fromisoformat(decided[-1])).total_seconds()
 
 
 def _start_alertmanager(platform: Installation) -> None:
@@ -325,14 +319,6 @@ def _owned(node: Node, namespace: str) -> set[str]:
         "get", ",".join(listable), "-l", f"app.kubernetes.io/instance={RELEASE}", "-o", "name", namespace=namespace
     )
     return set(names.split())
-
-
-def _volumes(node: Node, namespace: str) -> list[str]:
-    return [
-        item["metadata"]["name"]
-        for item in node.list("persistentvolumes")
-        if item["spec"].get("claimRef", {}).get("namespace") == namespace
-    ]
 
 
 def _figure(what: str, value: float) -> None:

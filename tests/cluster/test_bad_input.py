@@ -1,0 +1,136 @@
+"""What people get wrong, on real pods: it is said what is wrong, nothing else suffers, and a second try heals it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.cluster.helm import helm, install
+from tests.cluster.installation import ONE_NODE, RELEASE, Installation, build_images, start_kuberay
+from tests.cluster.node import USER, Json, Node, load
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+_SHORT = ("--timeout", "30s")
+"""For what never gets ready. Helm takes the last of two timeouts."""
+
+
+@pytest.fixture(scope="module")
+def volume(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A file system of 64 MiB, which a test can fill."""
+    folder: Path = tmp_path_factory.mktemp("volume")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size=64m,uid={USER},gid={USER}", "tmpfs", folder], check=True)
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+@pytest.fixture(scope="module")
+def platform(node: Node, volume: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """Prepared but for one Secret."""
+    load(*build_images())
+    start_kuberay()
+    made = Installation(node, "tidegate-bad", tmp_path_factory.mktemp("bad"), volume)
+    node.end_namespace(made.namespace)
+    made.prepare()
+    yield made
+    helm(node, "uninstall", RELEASE, "--ignore-not-found", namespace=made.namespace)
+    node.end_namespace(made.namespace)
+    node.kubectl("delete", "persistentvolume", "--ignore-not-found", *made.volumes())
+
+
+def test_a_missing_secret_is_named_and_the_second_try_heals(platform: Installation) -> None:
+    node, namespace = platform.node, platform.namespace
+    secret = node.get("secret", "tidegate-receiver", namespace)
+    node.kubectl("delete", "secret", "tidegate-receiver", namespace=namespace)
+    failed = install(node, RELEASE, namespace, [ONE_NODE, platform.values()], platform.home, *_SHORT)
+    assert failed.returncode != 0
+    assert f"{RELEASE}-receiver" in failed.stderr, failed.stderr
+    assert 'secret "tidegate-receiver" not found' in _warnings(node, namespace)
+    node.apply(
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "tidegate-receiver"}, "data": secret["data"]},
+        namespace=namespace,
+    )
+    healed = install(node, RELEASE, namespace, [ONE_NODE, platform.values()], platform.home)
+    assert healed.returncode == 0, healed.stderr + node.story(namespace)
+
+
+def test_an_image_that_nobody_has_stops_no_pod_that_runs(platform: Installation) -> None:
+    node, namespace = platform.node, platform.namespace
+    before = platform.pods()
+    values = platform.values()
+    values["images"]["operator"] = {"tag": "0.0.0-nobody-has-it"}
+    failed = install(node, RELEASE, namespace, [ONE_NODE, values], platform.home, *_SHORT)
+    assert failed.returncode != 0
+    assert f"{RELEASE}-gateway" in failed.stderr, failed.stderr
+    assert "operator:0.0.0-nobody-has-it" in _warnings(node, namespace)
+    gateways = {name for name in before if name.startswith(f"{RELEASE}-gateway")}
+    assert gateways <= set(platform.pods()), "the gateway was taken away before its successor was there"
+    assert httpx.get(f"{platform.url('gateway')}/readyz", trust_env=False).is_success
+    healed = install(node, RELEASE, namespace, [ONE_NODE, platform.values()], platform.home)
+    assert healed.returncode == 0, healed.stderr + node.story(namespace)
+
+
+def test_wrong_values_are_refused_before_anything_changes(platform: Installation) -> None:
+    before = platform.pods()
+    for values, said in (
+        ({"gatway": {"replicas": 3}}, "gatway"),
+        ({"attestation": {"existingSecret": ""}}, "attestation.existingSecret"),
+        ({"gateway": {"replicas": "three"}}, "replicas"),
+    ):
+        done = install(platform.node, RELEASE, platform.namespace, [ONE_NODE, platform.values(), values], platform.home)
+        assert done.returncode != 0
+        assert said in done.stderr, done.stderr
+    assert platform.pods() == before
+
+
+def test_a_full_volume_takes_no_alert_that_it_cannot_keep(platform: Installation, volume: Path) -> None:
+    url = f"{platform.url('receiver')}/v1/alerts/alertmanager"
+    token = platform.node.kubectl(
+        "get",
+        "secret",
+        "tidegate-receiver",
+        "-o",
+        "go-template={{.data.token | base64decode}}",
+        namespace=platform.namespace,
+    )
+    assert _alert(url, token, "before").status_code == 200
+    filler = volume / "filler"
+    with filler.open("wb") as file:
+        try:
+            while True:
+                os.write(file.fileno(), b"\0" * (1 << 16))
+        except OSError:
+            pass  # full
+    refused = [_alert(url, token, f"full-{number}") for number in range(40)]
+    assert 503 in {response.status_code for response in refused}, "everything fitted into a volume that is full"
+    assert {response.status_code for response in refused} <= {200, 503}
+    filler.unlink()
+    assert _alert(url, token, "after").status_code == 200
+    assert set(platform.pods().values()) == {0}, "a full volume ended a process"
+
+
+def _alert(url: str, token: str, name: str) -> httpx.Response:
+    now = datetime.now(UTC).isoformat()
+    labels = {"alertname": name, "model": "nobody"}
+    alert: Json = {
+        "status": "firing",
+        "labels": labels,
+        "annotations": {"description": "x" * 4000},
+        "startsAt": now,
+        "endsAt": "0001-01-01T00:00:00Z",
+        "fingerprint": f"{abs(hash((name, now))):016x}",
+    }
+    body = {"version": "4", "status": "firing", "receiver": "tidegate", "groupLabels": {}, "commonLabels": labels,
+            "commonAnnotations": {}, "externalURL": "", "groupKey": name, "alerts": [alert]}  # fmt: skip
+    return httpx.post(url, json=body, headers={"authorization": f"Bearer {token}"}, trust_env=False, timeout=30)
+
+
+def _warnings(node: Node, namespace: str) -> str:
+    return node.kubectl(
+        "get", "events", "--field-selector=type=Warning", "-o", "custom-columns=M:.message", namespace=namespace
+    )
