@@ -15,10 +15,15 @@ if [ "${TIDEGATE_LOOP:-1}" = "1" ]; then groups+=("tests/e2e/test_loop.py"); els
 hack/kube/build.sh > /dev/null || echo "left out: tests on a Kubernetes API server (see above)"
 { hack/helm/build.sh && hack/helm/build.sh glua; } > /dev/null || echo "left out: tests of the chart (see above)"
 # The same for the one-node cluster and what is installed on it. It needs root and Debian's packages; status 3 says so.
-if [ "${TIDEGATE_NODE:-1}" != 1 ]; then
+if [ "${TIDEGATE_NODE:-1}" = 0 ]; then
   echo "left out: the one-node cluster (TIDEGATE_NODE)"
 elif hack/kube/node/build.sh && hack/kuberay/build.sh > /dev/null && hack/images/setup.sh; then
   groups+=("tests/cluster/test_*.py")
+  if [ "${TIDEGATE_NODE:-1}" = all ]; then
+    hack/kfp/build.sh > /dev/null && groups+=("tests/cluster/kfp")
+  else
+    echo "left out: Kubeflow Pipelines on the one-node cluster (TIDEGATE_NODE=all: 25 minutes more the first time)"
+  fi
 else
   echo "left out: the one-node cluster (see above)"
 fi
