@@ -107,7 +107,6 @@ _BY_PATH: dict[str, Shape] = {
     "driftChecks.mode": _one_of("cronjob", "kfp"),
     "driftChecks.deployments": {"type": "array", "items": _CHECK},
     "driftChecks.backoffLimit": _COUNT,
-    "driftChecks.volume.accessMode": _one_of("ReadWriteOnce", "ReadWriteMany"),
     "monitoring.serviceMonitor.interval": _DURATION,
     "monitoring.serviceMonitor.scrapeTimeout": _DURATION,
     "engines.rayVersion": {"type": "string", "pattern": r"^[0-9]+\.[0-9]+\.[0-9]+$"},

@@ -165,7 +165,9 @@ class Settings(BaseSettings):
     database_url: str = Field(
         default="", repr=False, description="SQLAlchemy URL (can hold a password); local default <home>/tidegate.db"
     )
-    artifacts_uri: str = Field(default="", description="folder of pipeline artifacts; local default <home>/artifacts")
+    artifacts_uri: str = Field(
+        default="", description="folder of pipeline artifacts and drift reports; local default <home>/artifacts"
+    )
 
     mlflow_uri: str = Field(default="", description="MLflow tracking and registry server")
     ray_address: str = Field(default="", description="Ray GCS, host:port")

@@ -1,18 +1,14 @@
 """Sends alerts as Alertmanager does (webhook v4), for parts of the platform that notice something themselves.
 
-The start time of a firing alert is kept in a file until the alert is resolved, so that the same trouble noticed ten
-times is one alert for every receiver: same fingerprint, same startsAt.
+The start time of a firing alert is kept in the database until the alert is resolved, so that the same trouble noticed
+ten times, by ten pods, is one alert for every receiver: same fingerprint, same startsAt.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,6 +16,7 @@ import httpx
 from monitoring.alerts.sources.alertmanager import fingerprint
 from tidegate.clock import Clock, SystemClock
 from tidegate.errors import InvalidInput, Unavailable
+from tidegate.store.firing import FiringStore
 
 ZERO_TIME = "0001-01-01T00:00:00Z"  # Go's zero time: endsAt of an alert that still fires
 _TIMEOUT_SECONDS = 35.0  # above the receiver's own longest wait for its database
@@ -40,52 +37,21 @@ class OwnAlert:
         return fingerprint(self.labels)
 
 
-class FiringBook:
-    """Start times of firing alerts, `<folder>/firing.json`, shared by processes through a lock file."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def since(self, print_: str, now: datetime) -> datetime:
-        """When the alert began to fire: now, unless it fires already."""
-        with self._edit() as book:
-            return datetime.fromisoformat(book.setdefault(print_, now.isoformat()))
-
-    def resolve(self, print_: str) -> datetime | None:
-        """Forgets a firing alert; its start time, or None when it did not fire."""
-        with self._edit() as book:
-            began = book.pop(print_, None)
-        return datetime.fromisoformat(began) if began else None
-
-    def peek(self, print_: str) -> datetime | None:
-        with self._edit() as book:
-            began = book.get(print_)
-        return datetime.fromisoformat(began) if began else None
-
-    @contextlib.contextmanager
-    def _edit(self) -> Iterator[dict[str, str]]:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder / "firing.json"
-        with (self._folder / "firing.lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            book: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-            before = dict(book)
-            yield book
-            if book != before:
-                part = path.with_suffix(".part")
-                part.write_text(json.dumps(book, indent=1), encoding="utf-8")
-                part.replace(path)
-
-
 class AlertClient:
     """Posts to a receiver, with a few attempts; a resolved alert that never fired is not sent."""
 
     def __init__(
-        self, receiver_url: str, token: str, book: FiringBook, *, clock: Clock | None = None, attempts: int = _ATTEMPTS
+        self,
+        receiver_url: str,
+        token: str,
+        firing: FiringStore,
+        *,
+        clock: Clock | None = None,
+        attempts: int = _ATTEMPTS,
     ) -> None:
         self._url = f"{receiver_url.rstrip('/')}/v1/alerts/alertmanager"
         self._token = token
-        self._book = book
+        self._firing = firing
         self._clock = clock or SystemClock()
         self._attempts = attempts
 
@@ -97,12 +63,12 @@ class AlertClient:
             InvalidInput: the receiver refuses the delivery (wrong token, wrong payload).
         """
         now = self._clock.now()
-        began = self._book.since(alert.fingerprint, now) if alert.firing else self._book.peek(alert.fingerprint)
+        began = self._firing.since(alert.fingerprint, now) if alert.firing else self._firing.peek(alert.fingerprint)
         if began is None:
             return False
         self._post(webhook(alert, starts_at=began, ends_at=None if alert.firing else now))
         if not alert.firing:
-            self._book.resolve(alert.fingerprint)
+            self._firing.resolve(alert.fingerprint, began)
         return True
 
     def _post(self, document: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from monitoring.alerts.client import AlertClient, FiringBook, OwnAlert
+from monitoring.alerts.client import AlertClient, OwnAlert
 from monitoring.alerts.tokens import read_token
 from monitoring.drift import evidently_report, reference, reports, window
 from monitoring.drift.check import Checked, check
@@ -22,6 +22,7 @@ from tidegate.logging import get_logger
 from tidegate.ports import Progress
 from tidegate.settings import Settings, load_settings
 from tidegate.store.evidence import EvidenceStore
+from tidegate.store.firing import FiringStore
 
 ALERT_NAME = "ModelDrift"
 _log = get_logger(__name__)
@@ -68,7 +69,7 @@ def check_drift(spec: DriftCheckSpec, settings: Settings, clock: Clock, progress
         )
         report = _keep(settings, spec, target, checked, (start, end), (len(of_version.rows), len(rows.rows)))
         progress(f"{report.verdict}: {report.reason}", {"drifted_share": report.drifted_share})
-        alert = _tell(settings, clock, report) if spec.send_alert else "none"
+        alert = _tell(settings, db, clock, report) if spec.send_alert else "none"
     finally:
         db.close()
     return DriftCheckResult(report=report, alert=alert)
@@ -105,19 +106,15 @@ def _keep(
     return report
 
 
-def _tell(settings: Settings, clock: Clock, report: DriftReport) -> str:
+def _tell(settings: Settings, db: Database, clock: Clock, report: DriftReport) -> str:
     """Fires on drift, resolves on no drift, says nothing about too few rows. A report outlives a lost alert."""
     if report.verdict == "too_few_rows":
         return "none"
     firing = report.verdict == "drift"
     alert = OwnAlert(labels=alert_labels(report), annotations=_annotations(report), firing=firing)
     try:
-        client = AlertClient(
-            settings.receiver_url,
-            read_token(settings.receiver_token_path),
-            FiringBook(settings.home / "drift"),
-            clock=clock,
-        )
+        token = read_token(settings.receiver_token_path)
+        client = AlertClient(settings.receiver_url, token, FiringStore(db), clock=clock)
         if not client.send(alert):
             return "none"
     except TidegateError as error:

@@ -7,7 +7,7 @@ import os
 import posixpath
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -172,12 +172,31 @@ def list_files(uri: str) -> list[str]:
             root = local(uri)
             if not root.is_dir():
                 raise _not_found(uri)
-            return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+            # os.walk: a folder that somebody deletes meanwhile is left out, where rglob fails.
+            found = (Path(base, name) for base, _, names in os.walk(root) for name in names)
+            return sorted(path.relative_to(root).as_posix() for path in found if path.is_file())
         filesystem, path = _remote(uri)
+        filesystem.invalidate_cache(path)  # others write there, too
         if not filesystem.isdir(path):
             raise _not_found(uri)
         root_name = path.rstrip("/") + "/"
         return sorted(str(name).removeprefix(root_name) for name in filesystem.find(path))
+
+
+def remove_tree(uri: str) -> None:
+    """Deletes a folder with all that is below it; one that is not there is no error, nor one that others delete, too.
+
+    Raises:
+        Unavailable: the storage does not answer or refuses.
+    """
+    with _translated(uri):
+        if is_local(uri):
+            with suppress(FileNotFoundError):
+                shutil.rmtree(local(uri))
+            return
+        filesystem, path = _remote(uri)
+        with suppress(FileNotFoundError):
+            filesystem.rm(path, recursive=True)
 
 
 def _write_local(path: Path, data: bytes) -> None:

@@ -13,6 +13,7 @@ from tidegate.domain.drift import RetrainStatus
 from tidegate.errors import InvalidInput, NotFound
 from tidegate.settings import load_settings
 from tidegate.store.alerts import AlertStore, StoredAlert
+from tidegate.store.firing import FiringStore
 from tidegate.store.retraining import RetrainStore
 
 app = typer.Typer(no_args_is_help=True, help="Look at received alerts and retraining requests.")
@@ -64,7 +65,7 @@ def send(
     resolve: Annotated[bool, typer.Option("--resolve", help="Say that the alert sent before is over.")] = False,
 ) -> None:
     """Send an alert to the receiver as Alertmanager does, to see the way that it takes."""
-    from monitoring.alerts.client import AlertClient, FiringBook, OwnAlert  # noqa: PLC0415 - httpx takes 100 ms
+    from monitoring.alerts.client import AlertClient, OwnAlert  # noqa: PLC0415 - httpx takes 100 ms
     from monitoring.alerts.tokens import read_token  # noqa: PLC0415
     from monitoring.retraining.policy import ACTION_LABEL  # noqa: PLC0415
 
@@ -72,9 +73,8 @@ def send(
     labels = {"alertname": name, "model": model, ACTION_LABEL: "retrain" if retrain else "none"}
     if deployment:
         labels["deployment"] = deployment
-    client = AlertClient(
-        settings.receiver_url, read_token(settings.receiver_token_path), FiringBook(settings.home / "alerts")
-    )
+    token = read_token(settings.receiver_token_path)
+    client = AlertClient(settings.receiver_url, token, FiringStore(open_database(settings)))
     alert = OwnAlert(labels=labels, annotations={"summary": summary}, firing=not resolve)
     if not client.send(alert):
         raise InvalidInput(

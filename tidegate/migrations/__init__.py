@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from tidegate.errors import ContractBroken
 
-REVISIONS: tuple[str, ...] = ("0001", "0002", "0003")
+REVISIONS: tuple[str, ...] = ("0001", "0002", "0003", "0004")
 _ADVISORY_LOCK = 0x7469_6465  # 'tide': any number that no other program takes on this database
 
 

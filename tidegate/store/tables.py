@@ -139,6 +139,12 @@ alerts = sa.Table(
     sa.Column("outcome", sa.Text),
     sa.Index("alerts_open", "outcome", "received_at"),
 )
+firing_alerts = sa.Table(
+    "firing_alerts",
+    metadata,
+    sa.Column("fingerprint", sa.String(64), primary_key=True),
+    sa.Column("since", UtcDateTime, nullable=False),
+)
 _active = sa.text("status IN ('pending', 'running')")
 retraining = sa.Table(
     "retraining",

@@ -216,6 +216,20 @@ def test_tokens_are_mounted_only_where_the_api_is_used(helm: Helm) -> None:
     assert [name for name, token in mounted.items() if not token] == ["tidegate-mlflow", "tidegate-receiver"]
 
 
+def test_a_drift_check_needs_no_volume_of_its_own(helm: Helm) -> None:
+    """Reports go to the artifacts, firing alerts to the database: checks run at once, on whatever nodes."""
+
+    def claims(values: Json) -> set[str]:
+        checks = [pod for name, pod in pods(helm.render(values)) if name.startswith("CronJob/")]
+        assert len(checks) == 2
+        volumes = [volume for pod in checks for volume in pod["spec"]["volumes"]]
+        return {item["persistentVolumeClaim"]["claimName"] for item in volumes if "persistentVolumeClaim" in item}
+
+    assert claims(VALUE_SETS["drift checks"]) == set()
+    assert claims(VALUE_SETS["local with drift checks"]) == {"tidegate-data"}
+    assert not [item for item in helm.render(VALUE_SETS["drift checks"]) if item["kind"] == "PersistentVolumeClaim"]
+
+
 def test_long_names_fit(helm: Helm) -> None:
     for item in helm.render(VALUE_SETS["drift checks"], name="a-release-with-quite-a-long-name-indeed-it-is-53-long"):
         limit = 52 if item["kind"] == "CronJob" else 63

@@ -19,6 +19,7 @@ from monitoring.retraining.rows import export_new_rows
 from tests.integration.monitoring.conftest import StartReceiver
 from tests.integration.monitoring.receiver import Home, wait_for
 from tidegate import inference_log
+from tidegate.adapters import storage
 from tidegate.clock import SystemClock
 from tidegate.domain.evidence import Feedback
 from tidegate.domain.routing import Arm, RoutingTable
@@ -144,7 +145,7 @@ def test_drift_is_found_reported_and_retrains_once_until_it_is_resolved(
     drifted = {column.column for column in found.report.columns if column.drifted}
     assert {"text", "labels", "exact_match"} <= drifted
     assert "version cannot answer" in found.report.reason
-    page = (settings.home / "drift" / found.report.id / "report.html").read_text()
+    page = storage.read_text(found.report.html_uri)
     assert "unseen_words_percent" in page
     assert [report.verdict for report in reports.list_reports(settings)] == ["no_drift", "drift"]
 

@@ -46,6 +46,14 @@ def test_a_tree_is_copied_and_found_locally(folder: str, tmp_path: Path) -> None
     assert storage.local_path(folder, tmp_path / "cache") == local
 
 
+def test_a_deleted_tree_is_gone_and_may_be_deleted_again(folder: str) -> None:
+    for name in ("01A/report.html", "01A/deep/data.json", "01B/report.html"):
+        storage.write_text(storage.join(folder, name), "x")
+    for _ in range(2):
+        storage.remove_tree(storage.join(folder, "01A"))
+        assert storage.list_files(folder) == ["01B/report.html"]
+
+
 def test_bytes_that_are_no_text_are_an_input_error(folder: str) -> None:
     address = storage.join(folder, "latin.txt")
     storage.write_bytes(address, b"ok \xff")

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from monitoring.drift import page, reports
+from tidegate.adapters import storage
 from tidegate.domain.drift import ColumnDrift, DriftReport
-from tidegate.settings import load_settings
+from tidegate.errors import NotFound, Unavailable
+from tidegate.ids import new_id
+from tidegate.settings import Settings, load_settings
 
 _TIME = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -62,14 +65,57 @@ def test_what_changed_comes_first_and_markup_stays_text() -> None:
     assert "<b>segment" not in html
 
 
-def test_only_the_newest_reports_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(params=["local", "remote"])
+def settings(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Artifacts in the home, and in a store that is reached through fsspec."""
     monkeypatch.setenv("TIDEGATE_DRIFT__KEEP_REPORTS", "2")
-    settings = load_settings(tmp_path)
-    for number in ("01A", "01B", "01C"):
-        html, data = reports.addresses(settings, number)
-        reports.write(settings, _report(id=number, html_uri=html, json_uri=data), None)
-    assert [report.id for report in reports.list_reports(settings)] == ["01B", "01C"]
-    assert not (tmp_path / "drift" / "01A").exists()
+    if request.param == "remote":
+        monkeypatch.setenv("TIDEGATE_ARTIFACTS_URI", f"memory://{new_id()}/artifacts")
+    return load_settings(tmp_path)
+
+
+def _write(settings: Settings, number: str, **more: object) -> DriftReport:
+    html, data = reports.addresses(settings, number)
+    report = _report(id=number, html_uri=html, json_uri=data, **more)
+    reports.write(settings, report, None)
+    return report
+
+
+def test_only_the_newest_reports_are_kept(settings: Settings) -> None:
+    assert reports.list_reports(settings) == []
+    written = [_write(settings, number) for number in ("01A", "01B", "01C")]
+    assert reports.list_reports(settings) == written[1:]
+    assert not storage.exists(storage.join(settings.artifacts_uri, "drift", "01A"))
+
+
+def test_a_report_is_read_by_who_has_another_home(settings: Settings, tmp_path: Path) -> None:
+    """Each check of a cluster is a pod with a home of its own; the artifacts are what they share."""
+    written = _write(settings, "01A")
+    _write(settings, "01B", deployment="another")
+    elsewhere = settings.model_copy(update={"home": tmp_path / "another home"})
+    assert reports.get_report(elsewhere, "01A") == written
+    assert reports.list_reports(elsewhere, "intent-assistant", 1) == [written]
+    assert written.html_uri.startswith(("file:///", "memory://"))
+    assert b"of 2 columns changed" in storage.read_bytes(written.html_uri)
+    for missing in ("01Z", "../01A"):
+        with pytest.raises(NotFound, match="tidegate drift list") as caught:
+            reports.get_report(elsewhere, missing)
+        assert repr(missing) in str(caught.value)
+
+
+def test_a_half_written_report_is_not_listed(settings: Settings) -> None:
+    written = _write(settings, "01A")
+    storage.write_bytes(reports.addresses(settings, "01B")[0], b"<html>")
+    assert reports.list_reports(settings) == [written]
+
+
+def test_a_store_that_deletes_nothing_costs_no_check(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(uri: str) -> None:
+        raise Unavailable(f"{uri} cannot be used: forbidden", next_step="Check your rights on it.")
+
+    monkeypatch.setattr(storage, "remove_tree", refuse)
+    written = [_write(settings, number) for number in ("01A", "01B", "01C")]
+    assert reports.list_reports(settings) == written
 
 
 def test_a_check_without_a_comparison_says_why() -> None:
