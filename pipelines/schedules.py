@@ -128,7 +128,7 @@ def switch(api: KfpApi, name: str, *, enabled: bool) -> Done:
 
 
 def delete(api: KfpApi, name: str) -> Done:
-    """Ends a schedule; its runs stay.
+    """Ends a schedule. Kubernetes deletes workflows and pods of its runs with it; KFP keeps their records.
 
     Raises:
         NotFound: there is none.

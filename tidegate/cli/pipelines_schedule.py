@@ -36,7 +36,9 @@ def schedule(  # noqa: PLR0913, PLR0917 - the options of one command
     disabled: Annotated[bool, typer.Option("--disabled", help="Make it, but switched off.")] = False,
     enable: Annotated[bool, typer.Option("--enable", help="Switch an existing one on.")] = False,
     disable: Annotated[bool, typer.Option("--disable", help="Switch an existing one off.")] = False,
-    delete: Annotated[bool, typer.Option("--delete", help="Delete it; its runs stay.")] = False,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Delete it, with workflows and pods of its runs; KFP's records stay.")
+    ] = False,
     url: UrlOption = "",
     kfp_namespace: KfpNamespaceOption = "",
     token_file: TokenOption = None,
