@@ -52,6 +52,7 @@ class KfpStandIn:
         self.schedules: dict[str, Json] = {}
         self.experiments: dict[str, Json] = {}
         self.logs: dict[str, str] = {}
+        self.tries: dict[tuple[str, str], list[str]] = {}
         self.asked: list[tuple[str, str]] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._scheme = "http"
@@ -74,10 +75,12 @@ class KfpStandIn:
         self._server.server_close()
 
     def end(self, run: str, state: str, *, step: str = "prepare", log: str = "") -> None:
-        """A run of one step ends so, and its pod wrote this."""
+        """A run of one step comes to this state, by one more try of the step, whose pod wrote this."""
         node, now = f"wf-{run[:5]}-{len(self.logs) + 100}", _now()
+        tries = self.tries.setdefault((run, step), [])
+        tries.append(node)
         self.logs[f"{node.rpartition('-')[0]}-system-container-impl-{node.rpartition('-')[2]}"] = log
-        names = {step: [node], f"{step}-driver": [f"{node}1"], "root-driver": [f"{node}2"], "root": [f"{node}3"]}
+        names = {step: tries, f"{step}-driver": [f"{node}1"], "root-driver": [f"{node}2"], "root": [f"{node}3"]}
         self.runs[run]["run_details"] = {
             "task_details": [
                 {

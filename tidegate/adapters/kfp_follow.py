@@ -41,14 +41,14 @@ class Pods(Protocol):
     def troubles(self, run: str) -> list[str]:
         """What keeps the run's pods from working."""
 
-    def logs(self, run: str, step: str) -> list[str]:
-        """What the step's pods wrote, the last try last."""
+    def logs(self, run: str, step: str) -> dict[str, str]:
+        """What the step's pods wrote, by the pod's name, the last try last."""
 
 
 @dataclass
 class _Seen:
     states: dict[str, str] = field(default_factory=dict)
-    lines: dict[str, int] = field(default_factory=dict)
+    lines: dict[str, int] = field(default_factory=dict)  # by pod: each try tells its own from the beginning
     troubles: set[str] = field(default_factory=set)
 
 
@@ -147,28 +147,26 @@ def _news(api: KfpApi, run: Run, seen: _Seen, pods: Pods | None) -> Iterator[Run
 
 
 def _said(api: KfpApi, run: Run, task: Task, seen: _Seen, pods: Pods | None) -> Iterator[RunEvent]:
-    lines = [
-        line.partition(PROGRESS_MARK)[2].strip()
-        for log in _logs(api, run, task, pods)[-1:]
-        for line in log.splitlines()
-        if PROGRESS_MARK in line
-    ]
-    for line in lines[seen.lines.get(task.name, 0) :]:
-        yield RunEvent(kind="line", step=task.name, text=line)
-    seen.lines[task.name] = max(len(lines), seen.lines.get(task.name, 0))
+    for pod, log in _logs(api, run, task, pods).items():
+        lines = [line.partition(PROGRESS_MARK)[2].strip() for line in log.splitlines() if PROGRESS_MARK in line]
+        for line in lines[seen.lines.get(pod, 0) :]:
+            yield RunEvent(kind="line", step=task.name, text=line)
+        seen.lines[pod] = max(len(lines), seen.lines.get(pod, 0))
 
 
-def _logs(api: KfpApi, run: Run, task: Task, pods: Pods | None) -> list[str]:
+def _logs(api: KfpApi, run: Run, task: Task, pods: Pods | None) -> dict[str, str]:
+    """What the step's pods wrote, by the pod's name, the last try last."""
     if pods is not None and (found := pods.logs(run.id, task.name)):
         return found
     named = templates(api.spec_of(run), task.name)
-    return [
-        log for node in nodes(run, task) if (log := next(filter(None, _tried(api, run.id, pod_names(node, named))), ""))
-    ]
+    tried = (_first_log(api, run.id, pod_names(node, named)) for node in nodes(run, task))
+    return {pod: log for pod, log in tried if log}
 
 
-def _tried(api: KfpApi, run: str, names: Iterable[str]) -> Iterator[str | None]:
-    return (api.log(run, name) for name in names)
+def _first_log(api: KfpApi, run: str, names: Iterable[str]) -> tuple[str, str]:
+    """The first of the names under which there is a log."""
+    found = ((name, log) for name in names if (log := api.log(run, name)))
+    return next(found, ("", ""))
 
 
 def _seconds(task: Task) -> float:
@@ -181,7 +179,7 @@ def why(api: KfpApi, run: Run, pods: Pods | None = None) -> TidegateError:
     """Why a run did not succeed: the failing step's own error, else what is known of its pods."""
     page = f"See {api.run_url(run.id)}."
     failed = [task for task in steps(run) if task.state == "failed"]
-    logs = {task.name: _logs(api, run, task, pods) for task in failed}
+    logs = {task.name: list(_logs(api, run, task, pods).values()) for task in failed}
     for step, texts in logs.items():
         error = _told_error(texts)
         if error is not None:

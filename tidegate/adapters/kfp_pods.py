@@ -24,11 +24,12 @@ class RunPods:
         """What keeps the run's pods from working."""
         return troubles(self._pods(run))
 
-    def logs(self, run: str, step: str) -> list[str]:
-        """What the step's pods wrote, the last try last."""
+    def logs(self, run: str, step: str) -> dict[str, str]:
+        """What the step's pods wrote, by the pod's name, the last try last."""
         pods = [pod for pod in self._pods(run) if (pod["metadata"].get("labels") or {}).get(STEP_LABEL) == step]
         pods.sort(key=lambda pod: str(pod["metadata"].get("creationTimestamp")))
-        return [log for pod in pods if (log := self._log(pod["metadata"]["name"]))]
+        names = [str(pod["metadata"]["name"]) for pod in pods]
+        return {name: log for name in names if (log := self._log(name))}
 
     def _pods(self, run: str) -> list[Object]:
         try:

@@ -165,6 +165,27 @@ def test_a_step_that_broke_without_a_word_is_told_by_its_last_one(
         follow(kfp, run, lambda _: None, poll_seconds=0.01)
 
 
+def test_each_try_of_a_step_is_told_from_its_beginning(kfp: KfpApi, stand_in: KfpStandIn, package: Package) -> None:
+    run = _started(kfp, package)
+    stand_in.end(run, "RUNNING", log="".join(f"{PROGRESS_MARK}{line}\n" for line in ("begins", "pods wait", "batch 1")))
+    (first,) = stand_in.logs
+    told: list[str] = []
+
+    def hear(event: RunEvent) -> None:
+        told.append(event.text if event.kind == "line" else event.kind)
+        if event.text == "batch 1" and told.count("batch 1") == 1:  # the pod is lost, after a last word
+            stand_in.logs[first] += f"{PROGRESS_MARK}batch 2\n"
+            stand_in.end(run, "RUNNING", log=f"{PROGRESS_MARK}begins again\n{PROGRESS_MARK}batch 1\n")
+        if event.text == "batch 1" and told.count("batch 1") == 2:
+            stand_in.logs[next(reversed(stand_in.logs))] += f"{PROGRESS_MARK}batch 3\n"
+            for run_state in (stand_in.runs[run], *stand_in.runs[run]["run_details"]["task_details"]):
+                run_state["state"] = "SUCCEEDED"
+
+    assert follow(kfp, run, hear, poll_seconds=0.01).state == "succeeded"
+    first_try, second_try = ["begins", "pods wait", "batch 1", "batch 2"], ["begins again", "batch 1", "batch 3"]
+    assert told == ["started", *first_try, *second_try, "succeeded"]
+
+
 def test_pods_are_named_as_argo_names_them() -> None:
     assert pod_names("fine-tune-rrm8z-342", ["a-impl"]) == ["fine-tune-rrm8z-a-impl-342"]
 
