@@ -176,7 +176,6 @@ def list_files(uri: str) -> list[str]:
             found = (Path(base, name) for base, _, names in os.walk(root) for name in names)
             return sorted(path.relative_to(root).as_posix() for path in found if path.is_file())
         filesystem, path = _remote(uri)
-        filesystem.invalidate_cache(path)  # others write there, too
         if not filesystem.isdir(path):
             raise _not_found(uri)
         root_name = path.rstrip("/") + "/"
@@ -227,7 +226,8 @@ def _remote(uri: str) -> tuple[Any, str]:
 
     scheme = uri.split("://", 1)[0]
     try:
-        filesystem, path = fsspec.core.url_to_fs(uri)
+        # Others write there, too: a listing that is kept hides what came since, even from a read by its full name.
+        filesystem, path = fsspec.core.url_to_fs(uri, use_listings_cache=False)
     except (ImportError, ValueError) as error:
         raise Unavailable(
             f"{uri}: storage scheme {scheme!r} cannot be used: {error}",
