@@ -108,7 +108,7 @@ def test_versions_come_and_go_without_a_failed_request_or_a_new_pod(
         rolled_back = _rolled_out(platform, versions["bad"], "RolledBack")
         assert rolled_back["stable"] == versions["same"]
     assert driver.tally.failed == []
-    assert len(driver.tally.answers) > 100
+    assert len(driver.tally.answers) > 50
     assert platform.pods() == before
     _figure("requests while two versions were rolled out", len(driver.tally.answers))
     ledger = _ledger(platform)
