@@ -132,7 +132,7 @@ def fine_tune(  # noqa: PLR0913, PLR0917 - the parameters are the form that the 
         labels: closed set of valid labels; empty takes the labels that occur.
         test_fraction: share of the latest rows that the test split takes.
         customer_pool: also invent profiles for the first so many customers of the synthetic population.
-        base_model: address of the base model: builtin, a folder, file://, s3:// or a hub id.
+        base_model: address of the base model: builtin (in no image), a folder, file://, s3:// or a hub id.
         start_from: adapter to continue from: a folder, name/version or name@alias; empty starts afresh.
         max_steps: optimiser steps.
         batch_size: rows per step.

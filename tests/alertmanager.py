@@ -22,7 +22,7 @@ def alertmanager() -> Path:
     Raises:
         NoGo: it is not there and cannot be built.
     """
-    folder = Path.home() / ".cache" / "tidegate" / "bin"
+    folder = Path.home() / ".cache" / "tidegate" / "alertmanager" / VERSION
     program = folder / "alertmanager"
     if not program.exists():
         go = shutil.which("go")

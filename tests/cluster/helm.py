@@ -46,5 +46,7 @@ def install(
             files.append(folder / f"values-{number}.yaml")
             files[-1].write_text(yaml.safe_dump(dict(given)))
     chosen = [part for file in files for part in ("--values", str(file))]
-    arguments = ("upgrade", "--install", release, str(chart), *chosen, "--wait", "--timeout=240s", *more)
+    # The definitions outlive a release, on purpose: the next one, in another namespace, takes them over.
+    waiting = ("--take-ownership", "--wait", "--timeout=240s")
+    arguments = ("upgrade", "--install", release, str(chart), *chosen, *waiting, *more)
     return helm(node, *arguments, namespace=namespace)

@@ -98,7 +98,7 @@ def test_a_full_volume_takes_no_alert_that_it_cannot_keep(platform: Installation
         "go-template={{.data.token | base64decode}}",
         namespace=platform.namespace,
     )
-    assert _alert(url, token, "before").status_code == 200
+    assert _alert(url, token, "before").status_code == 202
     filler = volume / "filler"
     with filler.open("wb") as file:
         try:
@@ -108,9 +108,9 @@ def test_a_full_volume_takes_no_alert_that_it_cannot_keep(platform: Installation
             pass  # full
     refused = [_alert(url, token, f"full-{number}") for number in range(40)]
     assert 503 in {response.status_code for response in refused}, "everything fitted into a volume that is full"
-    assert {response.status_code for response in refused} <= {200, 503}
+    assert {response.status_code for response in refused} <= {202, 503}
     filler.unlink()
-    assert _alert(url, token, "after").status_code == 200
+    assert _alert(url, token, "after").status_code == 202
     assert set(platform.pods().values()) == {0}, "a full volume ended a process"
 
 

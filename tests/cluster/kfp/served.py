@@ -27,7 +27,7 @@ _DEFINITIONS = "modelroutings.tidegate.dev"
 def serve(backend: Backend, platform: Platform, model: str, version: str) -> None:
     """The version serves, and customers have asked it things that it never learned."""
     if _DEFINITIONS not in backend.kubectl("get", "customresourcedefinitions", "-o", "name"):
-        backend.kubectl("apply", "--server-side", "-f", str(ROOT / "helm" / "tidegate" / "crds"))
+        backend.kubectl("apply", "--server-side", "-f", str(ROOT / "helm" / "tidegate" / "files" / "crds"))
         backend.kubectl("wait", "--for=condition=Established", f"crd/{_DEFINITIONS}", "--timeout=30s")
     routing = {
         "apiVersion": "tidegate.dev/v1alpha1",

@@ -58,7 +58,7 @@ def test_an_environment_renders_twice_byte_identical(helm: Helm, environment: st
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_models_fit_their_environment(helm: Helm, cluster: KubeApi, namespace: str, environment: str) -> None:
     objects = documents(helm.run("template", *_arguments(environment)))
-    pools = yaml.safe_load(one(objects, "ConfigMap", "tidegate-node-pools")["data"]["node-pools.yaml"])
+    pools = yaml.safe_load(one(objects, "ConfigMap", "tidegate-node-pools", "models")["data"]["node-pools.yaml"])
     models = _models(environment)
     runtimes = {body["metadata"]["name"] for body in models if body["kind"] == "ModelRuntime"}
     for body in models:

@@ -15,10 +15,11 @@ import pytest
 
 from tests.integration.engines.platform import ray_head
 from tests.integration.train.conftest import BASE, write_data
+from tidegate.adapters.cluster_compute import ClusterCompute
 from tidegate.adapters.compute import compute_from_settings
 from tidegate.adapters.ray_compute import RayCompute
 from tidegate.adapters.ray_connection import disconnect
-from tidegate.errors import GateFailed, InvalidInput, TidegateError, Unavailable
+from tidegate.errors import GateFailed, TidegateError, Unavailable
 from tidegate.ports import ComputePool, JobSpec
 from tidegate.settings import Settings
 
@@ -139,6 +140,11 @@ def test_nobody_at_ray_s_address_is_told_at_once(tmp_path: Path) -> None:
         compute_from_settings(Settings(home=tmp_path, ray_address="127.0.0.1:9"))
 
 
-def test_the_cluster_profile_has_no_silent_stand_in(settings: Settings) -> None:
-    with pytest.raises(InvalidInput, match="RayJob"):
-        compute_from_settings(settings.model_copy(update={"profile": "cluster"}))
+def test_training_on_a_cluster_never_falls_back_to_the_ray_that_runs_here(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    compute = compute_from_settings(settings.model_copy(update={"profile": "cluster"}))
+    assert isinstance(compute, ClusterCompute)
+    with pytest.raises(TidegateError, match=r"Kubernetes|kubeconfig|cluster"):
+        compute.submit(JobSpec(key="run/fine-tune", entrypoint="json:loads", payload={}, pool="train"))
