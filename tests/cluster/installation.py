@@ -23,6 +23,8 @@ import yaml
 
 from tests.cluster.node import (
     BASE_IMAGE,
+    CONTAINER_SECURITY,
+    POD_SECURITY,
     ROOT,
     USER,
     Json,
@@ -32,12 +34,12 @@ from tests.cluster.node import (
     python_folders,
     python_volumes,
 )
+from tests.model_manifests import NAME, RUNTIME
 from tests.model_versions import BASE, MODEL, adapters
 from tidegate.api_keys import ensure_default_keys
 from tidegate.local.demo.traffic import TrafficDriver
 
 RELEASE = "tidegate"
-NAME, RUNTIME = "intent-assistant", "smollm2"
 DATA = "/var/lib/tidegate-data"
 """Where the chart mounts the volume of the local extras."""
 ROLES = ("operator", "receiver", "mlflow")
@@ -153,7 +155,7 @@ class Installation:
             "spec": {
                 "restartPolicy": "Never",
                 "automountServiceAccountToken": False,
-                "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+                "securityContext": POD_SECURITY,
                 "containers": [
                     {
                         "name": "register",
@@ -162,11 +164,7 @@ class Installation:
                         "envFrom": [{"configMapRef": {"name": f"{RELEASE}-platform"}}],
                         "resources": {"requests": {"cpu": "1", "memory": "1Gi"}},  # without, all others come first
                         "env": [{"name": key, "value": value} for key, value in environment.items()],
-                        "securityContext": {
-                            "allowPrivilegeEscalation": False,
-                            "readOnlyRootFilesystem": True,
-                            "capabilities": {"drop": ["ALL"]},
-                        },
+                        "securityContext": CONTAINER_SECURITY,
                         "volumeMounts": [
                             *mounts,
                             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108

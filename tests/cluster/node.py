@@ -25,6 +25,14 @@ _CANNOT_RUN = 3
 
 Json = dict[str, Any]
 
+POD_SECURITY: Json = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+CONTAINER_SECURITY: Json = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+"""What Pod Security "restricted" wants of the tests' own pods."""
+
 
 class CannotRun(Exception):
     """This machine lacks what the cluster needs: root, Go, Debian's packages."""

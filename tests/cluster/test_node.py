@@ -9,15 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.node import BASE_IMAGE, CLUSTER, Json, Node
+from tests.cluster.node import BASE_IMAGE, CLUSTER, CONTAINER_SECURITY, POD_SECURITY, Json, Node
 
 pytestmark = pytest.mark.timeout(300)
 _NAMESPACE = "tidegate-node"
-_RESTRICTED: Json = {
-    "allowPrivilegeEscalation": False,
-    "readOnlyRootFilesystem": True,
-    "capabilities": {"drop": ["ALL"]},
-}
 _OUTSIDE = "192.0.2.250"
 """TEST-NET-1: an address that nobody has."""
 
@@ -32,12 +27,17 @@ def namespace(node: Node) -> Iterator[str]:
 
 def pod(name: str, *command: str, **more: Any) -> Json:
     """A restricted pod that runs a command."""
-    container: Json = {"name": name, "image": BASE_IMAGE, "command": list(command), "securityContext": _RESTRICTED}
+    container: Json = {
+        "name": name,
+        "image": BASE_IMAGE,
+        "command": list(command),
+        "securityContext": CONTAINER_SECURITY,
+    }
     container |= more.pop("container", {})
     spec: Json = {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": 1,
-        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "securityContext": POD_SECURITY,
         "containers": [container],
     }
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}}, "spec": spec | more}

@@ -19,16 +19,15 @@ from monitoring.retraining.policy import ACTION_LABEL
 from tests.alertmanager import alertmanager, configuration
 from tests.cluster.helm import helm, install
 from tests.cluster.installation import (
-    NAME,
     ONE_NODE,
     RELEASE,
-    RUNTIME,
     Installation,
     build_images,
     runtime,
     start_kuberay,
 )
-from tests.cluster.node import ROOT, Json, Node, data_folder, load
+from tests.cluster.node import CONTAINER_SECURITY, POD_SECURITY, ROOT, Json, Node, data_folder, load
+from tests.model_manifests import NAME, RUNTIME, deployment
 from tests.model_versions import MODEL, messages
 from tidegate.clock import SystemClock
 from tidegate.db import Database
@@ -37,6 +36,12 @@ from tidegate.store.retraining import RetrainStore
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
 _ALERTMANAGER = "alertmanager"
+_STEPS = [
+    {"name": "shadow", "weight": 0, "minPairs": 20},
+    {"name": "small", "weight": 20, "minPairs": 8},
+    {"name": "half", "weight": 50, "minPairs": 8},
+]
+"""Nobody has to approve."""
 _KEPT = {"persistentvolumeclaim/tidegate-data"}
 """What docs/chart.md says stays in the namespace when the release is uninstalled."""
 
@@ -84,7 +89,7 @@ def test_the_first_version_answers_through_the_gateways_service(
     platform: Installation, versions: dict[str, str]
 ) -> None:
     began = time.monotonic()
-    platform.apply(runtime(), _deployment())
+    platform.apply(runtime(), deployment(steps=_STEPS))
     platform.nominate(versions["good"])
     status = platform.phase("Succeeded", seconds=400)
     _figure(
@@ -172,34 +177,6 @@ def test_an_uninstallation_leaves_what_is_documented_and_a_second_try_finds_it(p
 # --- helpers ----------------------------------------------------------------------------------------------------------
 
 
-def _deployment() -> Json:
-    plan = {
-        "steps": [
-            {"name": "shadow", "weight": 0, "minPairs": 20},
-            {"name": "small", "weight": 20, "minPairs": 8},
-            {"name": "half", "weight": 50, "minPairs": 8},
-        ],
-        "bakeSeconds": 3,
-        "deadlineSeconds": 600,
-        "maxPairs": 600,
-        "mirror": {"percent": 100, "maxConcurrency": 8},
-        "metrics": [
-            {"name": "exact-match", "mode": "NonInferiority", "comparison": "Paired", "maxDropPoints": "15"},
-            {"name": "error-rate", "mode": "NoHarm", "comparison": "Concurrent", "maxIncreasePoints": "5"},
-        ],
-    }
-    return {
-        "apiVersion": "tidegate.dev/v1alpha1",
-        "kind": "ModelDeployment",
-        "metadata": {"name": NAME},
-        "spec": {
-            "runtimeRef": {"name": RUNTIME},
-            "model": {"name": MODEL, "source": {"type": "Alias", "alias": "challenger"}},
-            "rollout": plan,
-        },
-    }
-
-
 def _rolled_out(platform: Installation, version: str, phase: str) -> Json:
     began = time.monotonic()
     platform.nominate(version)
@@ -259,7 +236,7 @@ def _start_alertmanager(platform: Installation) -> None:
         "metadata": {"name": name, "labels": {"app": name}},
         "spec": {
             "automountServiceAccountToken": False,
-            "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+            "securityContext": POD_SECURITY,
             "containers": [
                 {
                     "name": name,
@@ -269,11 +246,7 @@ def _start_alertmanager(platform: Installation) -> None:
                         "--storage.path=/data",
                         "--cluster.listen-address=",
                     ],
-                    "securityContext": {
-                        "allowPrivilegeEscalation": False,
-                        "readOnlyRootFilesystem": True,
-                        "capabilities": {"drop": ["ALL"]},
-                    },
+                    "securityContext": CONTAINER_SECURITY,
                     "volumeMounts": [
                         {"name": "config", "mountPath": "/etc/alertmanager", "readOnly": True},
                         {"name": "data", "mountPath": "/data"},

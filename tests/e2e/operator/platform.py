@@ -21,7 +21,8 @@ from tests.integration.engines.platform import free_ports, ray_head
 from tests.integration.registry.conftest import Server
 from tests.kube_api import KubeApi
 from tests.kuberay import KubeRayStandIn
-from tests.model_versions import BASE, MODEL, Versions, adapters
+from tests.model_manifests import NAME, RUNTIME
+from tests.model_versions import BASE, Versions, adapters
 from tidegate import attestation
 from tidegate.adapters.mlflow_registry import MlflowRegistry
 from tidegate.api_keys import ensure_default_keys
@@ -30,8 +31,6 @@ from tidegate.db import Database
 from tidegate.ledger import Ledger
 from tidegate.local.demo.traffic import TrafficDriver
 from tidegate.settings import Settings
-
-NAME, RUNTIME = "intent-assistant", "smollm2"
 
 
 @dataclass
@@ -242,34 +241,6 @@ def runtime() -> dict[str, Any]:
         "kind": "ModelRuntime",
         "metadata": {"name": RUNTIME},
         "spec": {"baseModel": {"uri": BASE}, "engine": {"type": "Transformers"}, "placement": {"nodePool": "cpu"}},
-    }
-
-
-def deployment(**rollout: Any) -> dict[str, Any]:
-    plan = {
-        "steps": [
-            {"name": "shadow", "weight": 0, "minPairs": 20},
-            {"name": "small", "weight": 20, "minPairs": 8},
-            {"name": "half", "weight": 50, "minPairs": 8, "approval": "Required"},
-        ],
-        "bakeSeconds": 3,
-        "deadlineSeconds": 600,
-        "maxPairs": 600,
-        "mirror": {"percent": 100, "maxConcurrency": 8},
-        "metrics": [
-            {"name": "exact-match", "mode": "NonInferiority", "comparison": "Paired", "maxDropPoints": "15"},
-            {"name": "error-rate", "mode": "NoHarm", "comparison": "Concurrent", "maxIncreasePoints": "5"},
-        ],
-    }
-    return {
-        "apiVersion": "tidegate.dev/v1alpha1",
-        "kind": "ModelDeployment",
-        "metadata": {"name": NAME},
-        "spec": {
-            "runtimeRef": {"name": RUNTIME},
-            "model": {"name": MODEL, "source": {"type": "Alias", "alias": "challenger"}},
-            "rollout": plan | rollout,
-        },
     }
 
 

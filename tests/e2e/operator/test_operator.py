@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from tests.e2e.operator.platform import NAME, RUNTIME, Cluster, deployment, metrics, runtime
+from tests.e2e.operator.platform import Cluster, metrics, runtime
+from tests.model_manifests import NAME, RUNTIME, deployment
 from tests.model_versions import messages
 from tidegate.store.arrivals import scorers_seen
 

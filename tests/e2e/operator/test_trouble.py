@@ -17,8 +17,9 @@ import httpx
 import pytest
 
 from serving.controller.loop import LEASE
-from tests.e2e.operator.platform import NAME, RUNTIME, Cluster, deployment
+from tests.e2e.operator.platform import Cluster
 from tests.integration.engines.platform import free_ports, until
+from tests.model_manifests import NAME, RUNTIME, deployment
 from tests.model_versions import messages
 from tidegate.local.demo.traffic import TrafficDriver
 
