@@ -27,7 +27,7 @@ demo: setup ## Run the whole loop on this machine (ARGS="--data FILE --keep" and
 	@$(BIN)/tidegate demo $(ARGS)
 
 test: check ## Run all checks and tests (PYTEST_ARGS="-k name" to choose; TIDEGATE_LOOP=0 leaves the whole loop out)
-	@hack/run-tests.sh $(PYTEST_ARGS)
+	@$(BIN)/python hack/run_tests.py $(PYTEST_ARGS)
 
 check: setup ## Format, lint, types, layers, generated files
 	@$(BIN)/ruff format --check -q .

@@ -121,7 +121,7 @@ def settings_reference() -> str:
         "",
         "Read beside the table: `TIDEGATE_BANKING77` (folder of that data set), `TIDEGATE_DEBUG` (tracebacks),",
         "`TIDEGATE_COMMIT` (the lineage's commit where there is no Git), `TIDEGATE_BASE_MODELS` (where an exported",
-        "model looks for its base), `TIDEGATE_LOOP` (`make test`).",
+        "model looks for its base); `TIDEGATE_LOOP`, `TIDEGATE_NODE` and `TIDEGATE_TEST_JOBS` (`make test`).",
         "",
         "| variable | default | what |",
         "|---|---|---|",

@@ -1,0 +1,246 @@
+"""Runs the tests in groups, a process each, two at a time, beside what they wait for (docs/decisions/0003).
+
+    make test                           all groups; PYTEST_ARGS goes to every pytest
+    TIDEGATE_TEST_JOBS=1 make test      one after the other, with their output as it comes (for --pdb)
+    TIDEGATE_LOOP=0, TIDEGATE_NODE=0    without the whole loop; without the one-node cluster
+
+What Kubernetes tests run on is built first, so that minutes of a compiler do not count as a test's time. A build that
+exits with 3 cannot be done on this machine: its tests skip themselves and say so. All groups run, and the exit status
+says whether every one passed.
+"""
+
+from __future__ import annotations
+
+import graphlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+CANNOT_RUN = 3
+NO_TESTS = 5
+_TAIL = 40
+
+
+@dataclass(frozen=True)
+class Step:
+    """A build, or a group of tests."""
+
+    name: str
+    command: tuple[str, ...]
+    after: tuple[str, ...] = ()
+    """Builds that it waits for; without one that failed it does not run."""
+    alone: str = ""
+    """Steps with the same word here never run beside each other."""
+    build: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    step: Step
+    status: int
+    seconds: float
+    output: str
+
+
+def build(name: str, *command: str, after: tuple[str, ...] = ()) -> Step:
+    """One at a time, since each takes all processors, and the tests beside it go first."""
+    return Step(name, ("nice", "-n", "10", *command), after, alone="build", build=True)
+
+
+def group(name: str, *arguments: str, after: tuple[str, ...] = (), alone: str = "") -> Step:
+    given = arguments or (name,)
+    command = (sys.executable, "-m", "pytest", *given, "-q", "--no-header", "--cov", "--cov-report=", *sys.argv[1:])
+    return Step(name, command, after, alone)
+
+
+def steps(environment: Mapping[str, str]) -> list[Step]:
+    """In the order in which they are taken: builds that others wait for, then the longest."""
+    images = "hack/images/setup.sh && BASE_IMAGE=local hack/images/build.sh --archive operator receiver mlflow"
+    node = environment.get("TIDEGATE_NODE", "1") != "0"
+    found = [build("build Kubernetes", "hack/kube/build.sh")]
+    if node:
+        found += [
+            build("build the node", "hack/kube/node/build.sh", after=("build Kubernetes",)),
+            build("build KubeRay", "hack/kuberay/build.sh", after=("build the node",)),
+        ]
+    found += [
+        build("build Helm", "sh", "-c", "hack/helm/build.sh && hack/helm/build.sh glua"),
+        build("build images", "sh", "-c", images),
+    ]
+    if node:
+        platform = ("build the node", "build KubeRay", "build Helm", "build images")
+        found += [
+            build("build Kubeflow Pipelines", "hack/kfp/build.sh", after=("build the node",)),
+            group("tests/cluster", *_files("tests/cluster"), after=platform, alone="node"),
+            group("tests/cluster/kfp", after=("build Kubeflow Pipelines", *platform), alone="node"),
+        ]
+    if environment.get("TIDEGATE_LOOP", "1") != "0":
+        found.append(group("tests/e2e/test_loop.py"))
+    found += [
+        group("tests/e2e/operator", after=("build Kubernetes",)),
+        *_integration(),
+        group("tests/unit, with a real part", "tests/unit", "-m", "integration"),
+        group("tests/unit", "tests/unit", "-m", "not integration"),
+    ]
+    return found
+
+
+def _integration() -> Iterator[Step]:
+    """A group a folder; only those that never ask the API server need not wait for it."""
+    waits = {
+        "chart": ("build Kubernetes", "build Helm"),
+        "images": ("build images",),
+        **dict.fromkeys(("compute", "engines", "features", "registry", "train"), ()),
+    }
+    for folder in sorted((ROOT / "tests" / "integration").iterdir()):
+        if any(folder.glob("test_*.py")):
+            yield group(f"tests/integration/{folder.name}", after=waits.get(folder.name, ("build Kubernetes",)))
+
+
+def _files(folder: str) -> list[str]:
+    return [str(path.relative_to(ROOT)) for path in sorted((ROOT / folder).glob("test_*.py"))]
+
+
+class Runner:
+    """Runs steps as processes; an interrupt ends all of them."""
+
+    def __init__(self, scratch: Path, *, jobs: int) -> None:
+        self._scratch = scratch
+        self._jobs = jobs
+        self._running: set[subprocess.Popen[str]] = set()
+
+    def run(self, todo: list[Step]) -> list[Outcome]:
+        order = graphlib.TopologicalSorter({step.name: step.after for step in todo})
+        order.prepare()
+        by_name = {step.name: step for step in todo}
+        ready: list[Step] = []
+        done: dict[str, Outcome] = {}
+        going: dict[Future[Outcome], Step] = {}
+        with ThreadPoolExecutor(self._jobs) as pool:
+            try:
+                while order.is_active():
+                    ready += [by_name[name] for name in order.get_ready()]
+                    ready.sort(key=todo.index)
+                    while (step := self._next(ready, list(going.values()))) is not None:
+                        ready.remove(step)
+                        going[pool.submit(self._one, step, done)] = step
+                    ended, _ = wait(going, return_when=FIRST_COMPLETED)
+                    for future in ended:
+                        step = going.pop(future)
+                        done[step.name] = future.result()
+                        order.done(step.name)
+                        self._tell(done[step.name], len(done), len(todo))
+            except BaseException:
+                self._end()
+                raise
+        return list(done.values())
+
+    def _next(self, ready: list[Step], going: list[Step]) -> Step | None:
+        if len(going) >= self._jobs:
+            return None
+        taken = {step.alone for step in going if step.alone}
+        return next((step for step in ready if step.alone not in taken), None)
+
+    def _one(self, step: Step, done: Mapping[str, Outcome]) -> Outcome:
+        failed = [name for name in step.after if done[name].status not in (0, CANNOT_RUN)]
+        if failed:
+            return Outcome(step, 1, 0.0, f"not run: {', '.join(failed)} failed\n")
+        say(f"{step.name} …")
+        started = time.monotonic()
+        # Coverage of each in a file of its own: two that append to one would lose lines.
+        environment = {**os.environ, "COVERAGE_FILE": str(self._scratch / f".coverage.{step.name.replace('/', '-')}")}
+        process = subprocess.Popen(
+            step.command,
+            cwd=ROOT,
+            env=environment,
+            stdin=None if self._jobs == 1 else subprocess.DEVNULL,
+            stdout=None if self._jobs == 1 else subprocess.PIPE,
+            stderr=None if self._jobs == 1 else subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=self._jobs > 1,
+        )
+        self._running.add(process)
+        output, _ = process.communicate()
+        self._running.discard(process)
+        status = 0 if process.returncode == NO_TESTS and len(sys.argv) > 1 else process.returncode
+        return Outcome(step, status, time.monotonic() - started, output or "")
+
+    def _tell(self, outcome: Outcome, number: int, of: int) -> None:
+        word = {0: "done" if outcome.step.build else "passed"}.get(outcome.status, "FAILED")
+        if outcome.step.build and outcome.status == CANNOT_RUN:
+            word = "left out"
+        say(f"[{number}/{of}] {outcome.step.name}: {word} in {outcome.seconds:.0f} s")
+        lines = outcome.output.rstrip().splitlines()
+        if outcome.step.build:  # a compiler's talk is of interest where it failed
+            lines = [] if outcome.status == 0 else lines[-_TAIL:]
+        for line in lines:
+            print(f"   {line}", flush=True)
+
+    def _end(self) -> None:
+        """As Ctrl-C does: fixtures take down what they brought up."""
+        for process in list(self._running):
+            if self._jobs > 1:
+                os.killpg(process.pid, signal.SIGINT)
+
+
+def say(text: str) -> None:
+    print(f"== {time.strftime('%H:%M:%S')} {text}", flush=True)
+
+
+def main() -> int:
+    started = time.monotonic()
+    jobs = int(os.environ.get("TIDEGATE_TEST_JOBS") or min(2, os.cpu_count() or 1))
+    for variable, what in (("TIDEGATE_LOOP", "the whole loop"), ("TIDEGATE_NODE", "the one-node cluster")):
+        if os.environ.get(variable) == "0":
+            print(f"left out: {what} ({variable})")
+    with tempfile.TemporaryDirectory(prefix="tidegate-tests-") as folder:
+        outcomes = Runner(Path(folder), jobs=jobs).run(steps(os.environ))
+        _coverage(Path(folder))
+    for outcome in sorted(outcomes, key=lambda item: -item.seconds):
+        print(f"{outcome.seconds:6.0f} s  {outcome.step.name}")
+    failed = [
+        outcome for outcome in outcomes if outcome.status not in ((0, CANNOT_RUN) if outcome.step.build else (0,))
+    ]
+    if failed:
+        print(*(f"failed: {outcome.step.name}" for outcome in failed), sep="\n", file=sys.stderr)
+        return 1
+    groups = sum(not outcome.step.build for outcome in outcomes)
+    print(f"all {groups} groups of tests passed in {time.monotonic() - started:.0f} s")
+    return 0
+
+
+def _coverage(folder: Path) -> None:
+    """One report of all groups; `.coverage` is left for `coverage html`."""
+    coverage = (sys.executable, "-m", "coverage")
+    files = [str(path) for path in folder.glob(".coverage.*")]
+    if files:
+        subprocess.run([*coverage, "combine", "-q", *files], cwd=ROOT, check=False)
+        report = subprocess.run(
+            [*coverage, "report", "--skip-covered", "--sort=cover"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        print(*report.stdout.splitlines()[-25:], sep="\n")
+
+
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _interrupted)  # what a CI system sends at its limit: nothing may be left running
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
