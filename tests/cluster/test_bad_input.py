@@ -31,9 +31,8 @@ def volume(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def platform(node: Node, volume: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """Prepared but for one Secret."""
+    """Prepared; KubeRay is not there yet."""
     load(*build_images())
-    start_kuberay()
     made = Installation(node, "tidegate-bad", tmp_path_factory.mktemp("bad"), volume)
     node.end_namespace(made.namespace)
     made.prepare()
@@ -43,7 +42,35 @@ def platform(node: Node, volume: Path, tmp_path_factory: pytest.TempPathFactory)
     node.kubectl("delete", "persistentvolume", "--ignore-not-found", *made.volumes())
 
 
-def test_a_missing_secret_is_named_and_the_second_try_heals(platform: Installation) -> None:
+@pytest.fixture(scope="module")
+def kuberay(node: Node) -> None:
+    start_kuberay()
+
+
+def test_a_missing_kuberay_is_named_and_its_arrival_heals(platform: Installation) -> None:
+    node, namespace = platform.node, platform.namespace
+    if node.get("customresourcedefinition", "rayservices.ray.io"):
+        pytest.skip("KubeRay is on this node already: take the node down first (make cluster-down)")
+    failed = install(node, RELEASE, namespace, [ONE_NODE, platform.values()], platform.home, *_SHORT)
+    assert failed.returncode != 0
+    assert f"{RELEASE}-operator" in failed.stderr, failed.stderr
+    said = node.until(
+        "the operator says what is missing",
+        lambda: [line for line in _operator_says(platform) if "the API server knows no rayservices" in line],
+        seconds=90,
+        told=lambda: node.story(namespace),
+    )
+    assert "KubeRay" in said[0]
+    start_kuberay()
+    node.kubectl(
+        "rollout", "status", f"deployment/{RELEASE}-operator", "--timeout=300s", namespace=namespace, seconds=310
+    )
+    healed = install(node, RELEASE, namespace, [ONE_NODE, platform.values()], platform.home)
+    assert healed.returncode == 0, healed.stderr + node.story(namespace)
+    helm(node, "uninstall", RELEASE, namespace=namespace)
+
+
+def test_a_missing_secret_is_named_and_the_second_try_heals(platform: Installation, kuberay: None) -> None:
     node, namespace = platform.node, platform.namespace
     secret = node.get("secret", "tidegate-receiver", namespace)
     node.kubectl("delete", "secret", "tidegate-receiver", namespace=namespace)
@@ -112,6 +139,11 @@ def test_a_full_volume_takes_no_alert_that_it_cannot_keep(platform: Installation
     filler.unlink()
     assert _alert(url, token, "after").status_code == 202
     assert set(platform.pods().values()) == {0}, "a full volume ended a process"
+
+
+def _operator_says(platform: Installation) -> list[str]:
+    said = ("logs", f"deployment/{RELEASE}-operator")
+    return platform.node.kubectl(*said, namespace=platform.namespace, check=False).splitlines()
 
 
 def _alert(url: str, token: str, name: str) -> httpx.Response:
