@@ -24,6 +24,22 @@ _TOLD = {"rollout.transition", "rollout.decision", "retrain.requested", "retrain
 Status = Mapping[str, Any]
 
 
+class _Patience:
+    """Ends when nothing has changed for so long: a slow machine is no failure, a stuck one is."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._seen: object = None
+        self._deadline = time.monotonic() + seconds
+
+    def ended(self, state: object) -> bool:
+        """Whether `state` has been the same for too long."""
+        if state != self._seen:
+            self._seen = state
+            self._deadline = time.monotonic() + self._seconds
+        return time.monotonic() > self._deadline
+
+
 class Watcher:
     """Follows one deployment of the demo.
 
@@ -66,34 +82,41 @@ class Watcher:
     def wait(self, what: str, done: Callable[[Status], bool], seconds: float) -> Status:
         """Waits until the status is as wanted, telling decisions on the way.
 
+        Args:
+            seconds: how long nothing may change.
+
         Raises:
-            Unavailable: the time ran out; the message says where things stand.
+            Unavailable: nothing changed for so long; the message says where things stand.
         """
-        deadline = time.monotonic() + seconds
+        patience = _Patience(seconds)
         while True:
             self.tell()
             status = self.status()
             if done(status):
                 return status
             self._alive()
-            if time.monotonic() > deadline:
+            if patience.ended((_progress(status), status.get("reason"))):
                 raise Unavailable(
-                    f"{what} did not happen within {seconds:g} s: phase {status.get('phase')}, "
+                    f"{what} did not happen, and nothing has changed for {seconds:g} s: phase {status.get('phase')}, "
                     f"reason {status.get('reason')}: {status.get('message')}",
                     next_step=f"See `tidegate rollout explain {self._deployment}` and the logs of the controller.",
                 )
-            self._narrator.moving(_progress(status))
+            self._narrator.moving(_progress(status) + _forecast(status))
             time.sleep(_POLL_SECONDS)
 
     def wait_for_retraining(self, model: str, seconds: float) -> RetrainRequest:
         """Waits until the model's newest retraining request has ended.
 
+        Args:
+            seconds: how long one stage of the run, or the way to it, may take.
+
         Raises:
-            Unavailable: none came, it failed, or the time ran out.
+            Unavailable: none came, it failed, or it has not moved for so long.
         """
-        deadline = time.monotonic() + seconds
+        patience = _Patience(seconds)
         told: set[str] = set()
-        while time.monotonic() < deadline:
+        state = ""
+        while not patience.ended((state, len(told))):
             self.tell()
             self._alive()
             found = [request for request in self._requests.list() if request.model == model]
@@ -107,10 +130,12 @@ class Watcher:
                     next_step="See `tidegate alerts list` and the run's log.",
                 )
             state = f"retraining is {newest.status if newest else 'not requested yet'}"
-            self._narrator.moving(f"{state}: {at_work}" if at_work else state)
+            state = f"{state}: {at_work}" if at_work else state
+            self._narrator.moving(state)
             time.sleep(_POLL_SECONDS)
         raise Unavailable(
-            f"no retraining of {model} ended within {seconds:g} s", next_step="See `tidegate alerts list`."
+            f"the retraining of {model} has not moved for {seconds:g} s: {state}",
+            next_step="See `tidegate alerts list`.",
         )
 
     def _tell_run(self, run: str, told: set[str]) -> str:
@@ -139,6 +164,9 @@ def _progress(status: Status) -> str:
     if status.get("candidate"):
         parts.append(f"candidate {status['candidate']} at {status.get('weight', 0):g}%")
         parts.append(f"{status.get('pairs', 0)} pairs")
-    if status.get("etaSeconds") is not None:
-        parts.append(f"about {status['etaSeconds']} s to go")
     return ", ".join(parts)
+
+
+def _forecast(status: Status) -> str:
+    eta = status.get("etaSeconds")
+    return f", about {eta} s to go" if eta is not None else ""
