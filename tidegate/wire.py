@@ -19,6 +19,11 @@ PROGRESS_MARK = "» "
 """Starts a line of progress in a step's log, among what KFP's executor prints around it."""
 
 
+KEEP_ALIVE_SECONDS = 75
+"""How long our HTTP servers keep an idle connection (s): longer than load balancers do (60 s is usual), or a balancer
+sends a request on a connection that is just being closed, and its user gets a 502."""
+
+
 def error_to_dict(error: TidegateError) -> dict[str, str]:
     """A JSON form that keeps the class by name."""
     known = next(cls.__name__ for cls in type(error).__mro__ if cls.__name__ in _CLASSES)

@@ -26,6 +26,7 @@ from tidegate.errors import ResourceExhausted
 from tidegate.logging import get_logger
 from tidegate.ports import RunLauncher
 from tidegate.settings import Settings
+from tidegate.wire import KEEP_ALIVE_SECONDS
 
 _log = get_logger(__name__)
 _GRACE_SECONDS = 3
@@ -120,7 +121,11 @@ def serve(settings: Settings, launcher: RunLauncher | None) -> None:
     listener = _bind(settings.receiver_host, settings.receiver_port)
     _log.info("receiver listens", host=settings.receiver_host, port=listener.getsockname()[1])
     config = uvicorn.Config(
-        build(settings, launcher), log_config=None, access_log=False, timeout_graceful_shutdown=_GRACE_SECONDS
+        build(settings, launcher),
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
     _Server(config).run(sockets=[listener])
 

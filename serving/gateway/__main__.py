@@ -16,6 +16,7 @@ from serving.gateway.parts import Parts
 from tidegate import logging
 from tidegate.errors import TidegateError
 from tidegate.settings import load_settings
+from tidegate.wire import KEEP_ALIVE_SECONDS
 
 _GRACE_SECONDS = 10
 
@@ -36,6 +37,7 @@ def main() -> int:
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         server_header=False,
         lifespan="on",
     )

@@ -175,7 +175,10 @@ class TrafficDriver:
             due.append({"request_id": request_id, "label": label})
         if not due:
             return
-        response = await http.post("/v1/feedback", json=due, headers=_bearer(self._label_key))
+        try:
+            response = await http.post("/v1/feedback", json=due, headers=_bearer(self._label_key))
+        except httpx.TransportError:  # a connection that broke: a label counts once, however often it is sent
+            response = await http.post("/v1/feedback", json=due, headers=_bearer(self._label_key))
         if not response.is_success:
             self.tally.labels_refused += len(due)
 
