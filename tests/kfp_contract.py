@@ -8,6 +8,7 @@ that the tests may write to) takes the tests over by importing the class:
 Without postponed annotations: KFP reads the types of parameters themselves.
 """
 
+import time
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,7 @@ class KfpContract:
         other.write_text(yaml.safe_dump_all(parts), encoding="utf-8")
         with pytest.raises(Conflict, match=r"1\.0-abc.*other content"):
             upload(kfp, read_package(other), "1.0-abc")
+        time.sleep(1.1)  # KFP keeps seconds: of two versions of one second neither is the newest
         assert upload(kfp, read_package(other), "1.0-def").result == "uploaded"
         assert find_version(kfp, package.name).name == "1.0-def", "the newest is the default"
         assert find_version(kfp, package.name, "1.0-abc").name == "1.0-abc"
