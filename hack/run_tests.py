@@ -239,7 +239,10 @@ def _interrupted(*_: object) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _interrupted)  # what a CI system sends at its limit: nothing may be left running
+    # What a CI system sends at its limit: nothing may be left running. A shell lets its background jobs ignore SIGINT,
+    # and what they start as well; with a handler here it means the same to pytest again.
+    signal.signal(signal.SIGTERM, _interrupted)
+    signal.signal(signal.SIGINT, _interrupted)
     try:
         sys.exit(main())
     except KeyboardInterrupt:
