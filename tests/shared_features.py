@@ -11,7 +11,7 @@ def configuration(redis: str, *, password: bool = True) -> dict[str, Any]:
     Args:
         redis: host:port.
     """
-    options = ",socket_timeout=5,socket_connect_timeout=3" + (',password="${FEAST_REDIS_PASSWORD}"' if password else "")
+    options = ',password="${FEAST_REDIS_PASSWORD}"' if password else ""
     return {
         "project": "tidegate",
         "provider": "local",

@@ -23,6 +23,9 @@ _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 _REQUIRED = ("project", "registry", "online_store")
 _FILE_STORES = ("file", "dask", "duckdb")
 """Offline stores of Feast that read the Parquet files that we write."""
+_WRITING = {"socket_timeout": "10", "socket_connect_timeout": "5"}
+# A request waits a second at most. The client's own tries with pauses would let it end by time, without the reason.
+_SERVING = {"socket_timeout": "2", "socket_connect_timeout": "2", "retry": "null"}
 _SEPARATORS = ',"\\'
 """What Feast's connection strings give a meaning of their own."""
 
@@ -133,3 +136,12 @@ def _complete(config: Config, *, serving: bool) -> None:
         # Without it a corrected value of the same moment stays out of Redis, while training sees it. Its price is
         # that the last writer wins, and there is one writer at a time.
         online.setdefault("skip_dedup", True)
+        if online.get("redis_type", "redis") == "redis":
+            given = str(online.get("connection_string", "localhost:6379"))
+            online["connection_string"] = _with_options(given, _SERVING if serving else _WRITING)
+
+
+def _with_options(connection: str, options: Mapping[str, str]) -> str:
+    """Feast hands them to Redis' client, which by itself waits for an answer for ever."""
+    named = {part.partition("=")[0] for part in connection.split(",")}
+    return ",".join([connection, *(f"{name}={value}" for name, value in options.items() if name not in named)])

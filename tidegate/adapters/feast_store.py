@@ -177,11 +177,11 @@ class FeastOnline:
 
         if view not in self._join_keys:
             try:
-                found = store.get_feature_view(view)
+                found = store.get_feature_view(view, allow_registry_cache=True)  # what the lookup itself asks
             except FeatureViewNotFoundException:
                 try:
                     store.refresh_registry()  # it may be newer than the cached registry
-                    found = store.get_feature_view(view)
+                    found = store.get_feature_view(view, allow_registry_cache=True)
                 except FeatureViewNotFoundException as error:
                     raise Unavailable(
                         f"the feature store {self._site.where} has no view {view!r}",

@@ -11,7 +11,7 @@ folder on the volume, and a folder that settings name is the team's own. */ -}}
 {{- if .Values.features.config -}}
 {{- toYaml .Values.features.config -}}
 {{- else -}}
-{{- $redis := printf "%s,socket_timeout=5,socket_connect_timeout=3" .Values.redis.address -}}
+{{- $redis := .Values.redis.address -}}
 {{- if .Values.redis.existingSecret -}}
 {{- $redis = printf "%s,password=\"${FEAST_REDIS_PASSWORD}\"" $redis -}}
 {{- end -}}

@@ -21,7 +21,13 @@ _INSTALLERS = ("pip", "pip3", "uv", "uvx", "setuptools")
 _LIMIT_MB = {"receiver": 340, "operator": 990, "mlflow": 1190}
 
 _ENTRIES = {
-    "operator": ["serving.operator.__main__", "serving.gateway.__main__", "monitoring.scoring.__main__", "feast"],
+    "operator": [
+        "serving.operator.__main__",
+        "serving.gateway.__main__",
+        "monitoring.scoring.__main__",
+        "feast",
+        "redis",
+    ],
     "receiver": ["monitoring.alerts.__main__", "kfp", "psycopg", "kubernetes"],
     "pipeline-data": [
         *("components._step", "components.prepare.logic", "components.features.logic", "components.drift_check.logic"),
