@@ -31,7 +31,7 @@ _ENTRIES = {
     "receiver": ["monitoring.alerts.__main__", "kfp", "psycopg", "kubernetes"],
     "pipeline-data": [
         *("components._step", "components.prepare.logic", "components.features.logic", "components.drift_check.logic"),
-        *("kfp.dsl.executor_main", "evidently", "sklearn", "datasketch"),
+        *("kfp.dsl.executor_main", "evidently", "sklearn", "datasketch", "redis"),
     ],
     "train": [
         *("components.fine_tune.logic", "components.fine_tune.loop", "components.evaluate.logic"),
