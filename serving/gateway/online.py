@@ -33,8 +33,8 @@ def _warm(online: FeastOnline, where: str) -> None:
     while True:
         try:
             views = online.warm()
-        except (TidegateError, OSError) as error:
-            problem = str(error)
+        except Exception as error:  # whatever the store's client raises; requests meet and count it
+            problem = str(error) if isinstance(error, TidegateError) else f"{type(error).__name__}: {error}"
             if problem != told:
                 _log.warning("feature store not there yet", problem=problem)
             told = problem

@@ -20,6 +20,7 @@ from tidegate.errors import InvalidInput
 
 REGISTRY_REFRESH_SECONDS: Final = 60
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+_ADDRESS = re.compile(r"[^,=\s]+:\d+(,|$)")
 _REQUIRED = ("project", "registry", "online_store")
 _FILE_STORES = ("file", "dask", "duckdb")
 """Offline stores of Feast that read the Parquet files that we write."""
@@ -41,8 +42,8 @@ def read_config(path: Path, environment: Mapping[str, str] = os.environ, *, serv
             request waits for a registry that hangs.
 
     Raises:
-        InvalidInput: there is no such file, it is no YAML mapping, it lacks a part, a variable is not set, or the
-            offline store reads no files.
+        InvalidInput: there is no such file, it is no YAML mapping, it lacks a part, a variable is not set, Redis has no
+            address, or the offline store reads no files.
     """
     found = _parsed(path)
     missing = [name for name in _REQUIRED if not found.get(name)]
@@ -58,7 +59,7 @@ def read_config(path: Path, environment: Mapping[str, str] = os.environ, *, serv
             f"the feature store's configuration {path} names the offline store {offline!r}",
             next_step=f"Use one that reads Parquet files ({', '.join(_FILE_STORES)}): the features step writes them.",
         )
-    _complete(config, serving=serving)
+    _complete(config, path, serving=serving)
     return config
 
 
@@ -118,7 +119,7 @@ def _kind(part: Any) -> str:
     return str(part.get("type", "")) if isinstance(part, dict) else str(part)
 
 
-def _complete(config: Config, *, serving: bool) -> None:
+def _complete(config: Config, path: Path, *, serving: bool) -> None:
     """What Feast's defaults leave out for a store that several pods share; whoever sets it otherwise is heard."""
     registry, online = config["registry"], config["online_store"]
     if isinstance(registry, dict):
@@ -137,7 +138,13 @@ def _complete(config: Config, *, serving: bool) -> None:
         # that the last writer wins, and there is one writer at a time.
         online.setdefault("skip_dedup", True)
         if online.get("redis_type", "redis") == "redis":
-            given = str(online.get("connection_string", "localhost:6379"))
+            given = str(online.get("connection_string", ""))
+            first = given.partition(",")[0]
+            if not _ADDRESS.match(given):
+                raise InvalidInput(
+                    f"the feature store's configuration {path}: connection_string begins with {first!r}",
+                    next_step="Begin it with host:port, for example redis.data.svc:6379.",
+                )
             online["connection_string"] = _with_options(given, _SERVING if serving else _WRITING)
 
 

@@ -17,11 +17,12 @@ _REFUSED = ("wrongpass", "noauth", "noperm", "authentication failed", "authentic
 
 
 @contextmanager
-def explained(where: str) -> Iterator[None]:
+def explained(where: str, *, opening: bool = False) -> Iterator[None]:
     """Errors of the feature store's parts, with the reason.
 
     Args:
         where: which feature store, for messages.
+        opening: whether Feast is still reading its configuration; then what it raises by mistake is about that.
 
     Raises:
         InvalidInput: Feast does not take the configuration, or a client is not installed.
@@ -33,13 +34,13 @@ def explained(where: str) -> Iterator[None]:
     except TidegateError:
         raise
     except Exception as error:
-        known = _known(error, where)
+        known = _known(error, where, opening=opening)
         if known is None:
             raise
         raise known from error
 
 
-def _known(error: Exception, where: str) -> TidegateError | None:
+def _known(error: Exception, where: str, *, opening: bool) -> TidegateError | None:
     if isinstance(error, ValidationError):
         said = "; ".join(
             f"{'.'.join(map(str, item['loc']))}: {_without_values(item['msg'])}" for item in error.errors()
@@ -51,8 +52,12 @@ def _known(error: Exception, where: str) -> TidegateError | None:
             f"the feature store {where} needs a client that is not installed: {_short(error)}",
             next_step="Install tidegate with the extra 'features-redis', or what an online store of your own needs.",
         )
-    if package == "feast":
-        return InvalidInput(f"Feast cannot use the feature store {where}: {_short(error)}", next_step="Correct it.")
+    by_mistake = opening and isinstance(error, KeyError | TypeError | ValueError | AttributeError)
+    if package == "feast" or by_mistake or isinstance(error, sa.exc.ArgumentError):
+        return InvalidInput(
+            f"Feast cannot use the feature store {where}: {_short(error)}",
+            next_step="Correct the file, or what its variables hold.",
+        )
     if not isinstance(error, OSError | sqlite3.Error | sa.exc.SQLAlchemyError) and package not in _CLIENTS:
         return None
     said = _short(error)

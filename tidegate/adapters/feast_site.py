@@ -183,7 +183,7 @@ class SharedSite:
             InvalidInput: the configuration cannot be used.
         """
         content = read_config(self._config, serving=serving)
-        with explained(self.where):
+        with explained(self.where, opening=True):
             try:
                 return self._opened(content)
             except (sa.exc.ProgrammingError, sa.exc.IntegrityError):
@@ -200,9 +200,7 @@ class SharedSite:
             config.repo_path = self._config.parent
             store = FeatureStore(config=config)
             # Feast looks at its parts at their first use; a mistake should be told now, by whom it concerns.
-            assert config.online_store is not None
-            assert config.offline_store is not None
-            assert store.registry is not None
+            _ = config.online_store, config.offline_store, store.registry
             return store
 
 

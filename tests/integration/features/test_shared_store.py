@@ -251,12 +251,20 @@ GARBAGE: dict[str, tuple[str, str]] = {
         r"takes \$\{NO_SUCH_NAME\} in 'connection_string', and it is not set",
     ),
     "an unknown store": ("project: a\nregistry: a.db\nonline_store: {type: rediss}", "rediss"),
+    "Redis without an address": (
+        "project: a\nregistry: a.db\nonline_store: {type: redis, connection_string: 'redis,password=hush-hush'}",
+        "connection_string begins with 'redis'",
+    ),
+    "a registry at no address": (
+        "project: a\nregistry: {registry_type: sql, path: somewhere}\nonline_store: {type: sqlite, path: a.db}",
+        "Feast cannot use .* ArgumentError",
+    ),
     "an unknown option": (
-        "project: a\nregistry: a.db\nonline_store: {type: redis, passwort: hush-hush}",
+        "project: a\nregistry: a.db\nonline_store: {type: redis, connection_string: 'a:1', passwort: hush-hush}",
         "passwort",
     ),
     "a warehouse": (
-        "project: a\nregistry: a.db\nonline_store: {type: redis}\noffline_store: {type: bigquery}",
+        "project: a\nregistry: a.db\nonline_store: {type: sqlite}\noffline_store: {type: bigquery}",
         "names the offline store 'bigquery'",
     ),
 }
