@@ -11,7 +11,7 @@ VENV := .venv
 UV := $(TOOLS)/bin/uv
 BIN := $(VENV)/bin
 # Role or shared layer → extras of pyproject.toml; images/*.Containerfile put them together.
-IMAGE_LOCKS := kernel: operator:operator,gateway,s3 receiver:receiver pipeline-data:data,monitor,pipelines,cluster,s3 \
+IMAGE_LOCKS := kernel: operator:operator,gateway,s3 receiver:receiver pipeline-data:data,monitor,pipelines,cluster,s3,features-redis \
   train:train,cluster,s3 serve:engine,s3 mlflow:mlflow-server
 LOCKS := requirements/lock.txt requirements/base-model.txt
 READY := $(VENV)/.ready

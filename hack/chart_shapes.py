@@ -112,6 +112,7 @@ _BY_PATH: dict[str, Shape] = {
     "engines.rayVersion": {"type": "string", "pattern": r"^[0-9]+\.[0-9]+\.[0-9]+$"},
     "engines.env": _SCALARS,
     "objectStorage.env": _SCALARS,
+    "features.config": _FREE,
     "local.existingClaim": _SECRET,
 }
 _BY_KEY: dict[str, Shape] = {
@@ -154,6 +155,7 @@ _BY_KEY: dict[str, Shape] = {
     "apiServerPorts": {"type": "array", "items": _PORT, "minItems": 1},
     "databasePorts": {"type": "array", "items": _PORT, "minItems": 1},
     "externalPorts": {"type": "array", "items": _PORT, "minItems": 1},
+    "redisPorts": {"type": "array", "items": _PORT},
 }
 _NAMES: Shape = {"type": "array", "items": {"type": "string"}}
 _PEERS = _closed(ipBlock=_FREE, namespaceSelector=_FREE, podSelector=_FREE)
@@ -209,7 +211,7 @@ OWN = frozenset(
         CLUSTER__RAY_VERSION CLUSTER__HEAD_CPU CLUSTER__HEAD_MEMORY CLUSTER__SERVICE_ACCOUNT CLUSTER__RAY_TOKEN_SECRET
         CLUSTER__REDIS_ADDRESS CLUSTER__REDIS_PASSWORD_SECRET CLUSTER__ENGINE_ENV_SECRET CLUSTER__ENGINE_ENV_CONFIG
         KFP__URL KFP__UI_URL KFP__NAMESPACE KFP__SERVICE_ACCOUNT KFP__EXPERIMENT KFP__TOKEN_PATH KFP__COOKIE_PATH
-        KFP__HEADER_NAME KFP__HEADER_VALUE_PATH KFP__CA_PATH
+        KFP__HEADER_NAME KFP__HEADER_VALUE_PATH KFP__CA_PATH FEATURES__CONFIG
     """.split()  # noqa: SIM905 - a list would take forty lines
 )
 """What the chart's templates render from values of their own."""

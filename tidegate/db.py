@@ -174,7 +174,7 @@ def _parse(text: str) -> sa.URL:
     )
 
 
-_POSTGRESQL = {
+CONNECT_ARGS = {
     # A server that hangs must not hold a controller for longer than its lease lasts.
     "connect_timeout": 3,
     "tcp_user_timeout": 5000,  # ms
@@ -186,7 +186,7 @@ _POSTGRESQL = {
 def _engine(url: sa.URL) -> sa.Engine:
     if url.get_backend_name() != "sqlite":
         try:
-            return sa.create_engine(url, pool_pre_ping=True, connect_args=_POSTGRESQL)
+            return sa.create_engine(url, pool_pre_ping=True, connect_args=CONNECT_ARGS)
         except ImportError:
             raise Unavailable(
                 "PostgreSQL is configured, but its driver psycopg is not installed",

@@ -82,6 +82,17 @@ class InferenceLogSettings(_Group):
     )
 
 
+class FeaturesSettings(_Group):
+    """A feature store that several pods share. Without a configuration it is the folder `feast_repo`."""
+
+    config: Path | None = Field(
+        default=None, description="feature_store.yaml of a store that pods share; unset: the folder TIDEGATE_FEAST_REPO"
+    )
+    history_uri: str = Field(
+        default="", description="with a configuration: folder of the histories; default <artifacts_uri>/features"
+    )
+
+
 class DriftSettings(_Group):
     """The window that a drift check compares with the version's reference."""
 
@@ -190,6 +201,7 @@ class Settings(BaseSettings):
     intervals: Intervals = Field(default=Intervals(), description="poll and tick intervals")
     limits: Limits = Field(default=Limits(), description="limits of one request")
     inference_log: InferenceLogSettings = Field(default=InferenceLogSettings(), description="log of served requests")
+    features: FeaturesSettings = Field(default=FeaturesSettings(), description="shared feature store")
     drift: DriftSettings = Field(default=DriftSettings(), description="drift window")
     retraining: RetrainingSettings = Field(default=RetrainingSettings(), description="cooldown and attempts")
     scoring: ScoringSettings = Field(default=ScoringSettings(), description="scoring of mirrored pairs")

@@ -16,6 +16,7 @@ from components.features.template import CUSTOMER_PROFILE, template_for
 from components.prepare.logic import MANIFEST
 from components.prepare.split import SPLITS
 from tidegate.adapters import storage
+from tidegate.adapters.feast_site import site_of
 from tidegate.adapters.feast_store import TIME_COLUMN, FeastRepository
 from tidegate.clock import SystemClock
 from tidegate.domain.manifest import DataManifest
@@ -36,7 +37,9 @@ def run(payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
 
     Raises:
         NotFound: prepare's folder is not there.
-        InvalidInput: a mapped feature that the view does not have, or a value of the wrong type.
+        InvalidInput: a mapped feature that the view does not have, a value of the wrong type, or a configuration of
+            the feature store that cannot be used.
+        Unavailable: a part of the feature store does not answer.
     """
     import pandas as pd  # noqa: PLC0415 - slow to import
 
@@ -56,7 +59,7 @@ def run(payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
         history, names = invented_history(customers, until), tuple(CUSTOMER_PROFILE.fields)
     prompt = template_for(names, manifest.labels)
 
-    repository = FeastRepository(load_settings().feast_repo)
+    repository = FeastRepository(site_of(load_settings()))
     customers_written = int(history[_KEY].nunique())
     progress(f"writing the history of {customers_written} customers", {"customers": float(customers_written)})
     total = repository.update(CUSTOMER_PROFILE, history, until)

@@ -59,6 +59,8 @@ class FeatureLookup:
         self._waiting = 0
         self._prepared: set[tuple[str, ...]] = set()
         self._cache: OrderedDict[tuple[str, tuple[str, ...]], tuple[float, ByReference]] = OrderedDict()
+        self.problem: str | None = None
+        """Why the last lookup failed; None after one that did not."""
 
     async def get(self, customer: str, table: RoutingTable) -> ByReference:
         """The features that any arm of the table needs; empty when they cannot be had."""
@@ -83,14 +85,20 @@ class FeatureLookup:
 
         A set is tried once only: a store that hangs must not hold up the rollback that publishes the next table.
         """
-        for references in {references_of(table) for table in tables} - self._prepared:
+        wanted = {references_of(table) for table in tables} - {()}
+        if not wanted:
+            self.problem = None  # what failed is asked for no more
+        for references in wanted - self._prepared:
             self._prepared.add(references)
-            if self._store is None or not references:
+            if self._store is None:
                 continue
             try:
                 self._pool.submit(self._store.get, "", references).result(PREPARE_SECONDS)
             except Exception as error:  # whatever the store's client raises; requests will meet and count it
-                _log.warning("feature store not warm", detail=f"{type(error).__name__}: {error}"[:500])
+                self.problem = f"{type(error).__name__}: {error}"[:500]
+                _log.warning("feature store not warm", detail=self.problem)
+            else:
+                self.problem = None
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -114,6 +122,7 @@ class FeatureLookup:
         except Exception as error:  # whatever the store's client raises
             self._failed("error", f"{type(error).__name__}: {error}")
             return None
+        self.problem = None
         return {reference: _pick(values, reference) for reference in references}
 
     def _done(self, future: asyncio.Future[dict[str, FeatureValue]]) -> None:
@@ -122,8 +131,9 @@ class FeatureLookup:
             future.exception()  # marks it as seen: after a time-out nobody else looks
 
     def _failed(self, reason: str, detail: str) -> None:
+        self.problem = detail[:500]
         self._metrics.feature_failures.labels(reason).inc()
-        _log.warning("features unknown", reason=reason, detail=detail[:500])
+        _log.warning("features unknown", reason=reason, detail=self.problem)
 
 
 def references_of(table: RoutingTable) -> tuple[str, ...]:

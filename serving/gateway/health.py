@@ -38,6 +38,7 @@ class Health:
         tables = parts.watch.tables
         engines = await self._reachable()
         stores = {"routing": parts.watch.problem} | {writer.name: writer.problem for writer in parts.writers}
+        stores["features"] = parts.features.problem
         stable = (table.arm("stable") for table in tables.values())
         serving = any(engines.get(arm.target, False) for arm in stable if arm is not None)
         idle = parts.watch.informed and not tables

@@ -1,52 +1,30 @@
-"""The feature store: a Feast repository with a file offline store and a SQLite online store.
+"""The feature store, by Feast: a writing side and a reading side, wherever the store lies (`feast_site.py`).
 
 `FeastRepository` is the writing side, for pipeline steps: history in, point-in-time join, materialisation.
-`FeastOnline` is the reading side, for the gateway. Importing Feast takes 8 to 12 s, so it happens at first use.
-Feast 0.67 sends no usage data anywhere; its optional lineage clients stay off.
+`FeastOnline` is the reading side, for the gateway.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import logging
-import os
-import sqlite3
+import io
 import threading
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from tidegate.errors import InvalidInput, Unavailable
-from tidegate.ids import new_id
+from tidegate.adapters import storage
+from tidegate.adapters.feast_errors import explained
+from tidegate.adapters.feast_site import FeastSite, StillAlone, quiet
+from tidegate.errors import InvalidInput, NotFound, Unavailable
 from tidegate.prompt import FeatureValue
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PROJECT = "tidegate"
-CONFIG = "feature_store.yaml"
-TIME_COLUMN = "event_timestamp"
-_ONLINE_DATABASE = "data/online.db"
-_REGISTRY_REFRESH_SECONDS = 60
+TIME_COLUMN: Final = "event_timestamp"
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
-_CONFIG_TEXT = f"""\
-# Written by tidegate; `feast -c <this folder> feature-views list` works here.
-project: {PROJECT}
-provider: local
-registry:
-  path: data/registry.db
-  cache_ttl_seconds: {_REGISTRY_REFRESH_SECONDS}
-offline_store:
-  type: file
-online_store:
-  type: sqlite
-  path: {_ONLINE_DATABASE}
-entity_key_serialization_version: 3
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,10 +44,10 @@ class FeatureViewSpec:
 
 
 class FeastRepository:
-    """The writing side of a repository folder. One writer at a time over all processes; readers are not held up."""
+    """The writing side. One writer at a time over all processes and pods; readers are not held up."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, site: FeastSite) -> None:
+        self._site = site
 
     def update(self, view: FeatureViewSpec, history: pd.DataFrame, until: datetime) -> int:
         """Adds history to a view, registers it, and materialises the values valid at `until` to the online store.
@@ -82,13 +60,18 @@ class FeastRepository:
 
         Returns:
             The number of history rows the view has now.
+
+        Raises:
+            InvalidInput: the history lacks a column, or the configuration cannot be used.
+            Unavailable: registry, storage or online store does not answer; trying again makes it whole.
         """
-        with self._alone():
-            rows = self._merge(view, history)
-            store = self._store()
-            store.apply(_feast_objects(view))
-            with _quiet():
+        with self._site.alone() as still_alone, explained(self._site.where):
+            rows = self._merge(view, history, still_alone)
+            store = self._site.open()
+            with quiet():
+                store.apply(_feast_objects(view, self._site.source(view.name)))
                 store.materialize(_BEGINNING, until + timedelta(microseconds=1), feature_views=[view.name])
+            still_alone()
             return rows
 
     def history_at(self, entities: pd.DataFrame, references: Sequence[str]) -> pd.DataFrame:
@@ -100,17 +83,19 @@ class FeastRepository:
 
         Returns:
             The rows, in any order, with a column per feature; None where no value was valid yet.
+
+        Raises:
+            Unavailable: registry or storage does not answer.
         """
-        with _quiet():
-            joined: pd.DataFrame = (
-                self._store().get_historical_features(entity_df=entities, features=list(references)).to_df()
-            )
+        store = self._site.open()
+        with explained(self._site.where), quiet():
+            joined: pd.DataFrame = store.get_historical_features(entity_df=entities, features=list(references)).to_df()
         return joined
 
-    def _merge(self, view: FeatureViewSpec, history: pd.DataFrame) -> int:
+    def _merge(self, view: FeatureViewSpec, history: pd.DataFrame, still_alone: StillAlone) -> int:
         import pandas as pd  # noqa: PLC0415 - slow to import
 
-        path = self.folder / _history_file(view)
+        address = self._site.history(view.name)
         columns = [view.join_key, TIME_COLUMN, *view.fields]
         missing = [name for name in columns if name not in history.columns]
         if missing:
@@ -118,54 +103,50 @@ class FeastRepository:
                 f"the history of feature view {view.name!r} lacks {missing}", next_step="Give every column."
             )
         merged = history[columns]
-        if path.exists():
-            merged = pd.concat([pd.read_parquet(path), merged])
+        with contextlib.suppress(NotFound):  # the first history of this view
+            merged = pd.concat([pd.read_parquet(io.BytesIO(storage.read_bytes(address))), merged])
         merged = merged.drop_duplicates([view.join_key, TIME_COLUMN], keep="last").sort_values(
             [view.join_key, TIME_COLUMN], ignore_index=True
         )
         merged = merged.astype({name: "Int64" for name, kind in view.fields.items() if kind is int})
-        part = path.with_name(f".{path.name}.{new_id()}.part")
-        merged.to_parquet(part, index=False)
-        part.replace(path)
+        content = merged.to_parquet(index=False)
+        still_alone()  # what was read above must still be the newest
+        storage.write_bytes(address, content)
         return len(merged)
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        (self.folder / "data").mkdir(parents=True, exist_ok=True)
-        with (self.folder / "data" / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # released with the file, also when the process dies
-            config = self.folder / CONFIG
-            if not config.exists():
-                part = config.with_name(f".{CONFIG}.{new_id()}.part")
-                part.write_text(_CONFIG_TEXT)
-                part.replace(config)
-            # Write-ahead logging: the gateway reads on while this process materialises. The mode stays with the file.
-            with contextlib.closing(sqlite3.connect(self.folder / _ONLINE_DATABASE)) as database:
-                database.execute("PRAGMA journal_mode=WAL")
-            yield
-
-    def _store(self) -> Any:
-        return _open(self.folder)
 
 
 class FeastOnline:
-    """Online lookup in a repository (the port `OnlineFeatures`); safe to call from several threads.
+    """Online lookup (the port `OnlineFeatures`); safe to call from several threads.
 
-    The store opens at the first call, or by `warm`. Raises `Unavailable` as long as the repository, or a view that is
-    asked for, does not exist: that is not the same as a customer without values, whose features are all None.
+    The store opens at the first call, or by `warm`. Raises `Unavailable` as long as the store, or a view that is
+    asked for, does not exist or does not answer: that is not the same as a customer without values, whose features
+    are all None.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, site: FeastSite) -> None:
+        self._site = site
         self._store: Any = None
         self._join_keys: dict[str, str] = {}
         # SQLite's connection is shared by threads, and so is Feast's cache.
         self._lock = threading.Lock()
 
-    def warm(self) -> None:
-        """Imports Feast and opens the repository, so that the first request does not wait for it."""
-        with self._lock:
-            self._open()
+    def warm(self) -> tuple[str, ...]:
+        """Imports Feast, opens the store and reads one value, so that the first request does not wait for it.
+
+        Returns:
+            The feature views that there are; none before the first run of the features step.
+
+        Raises:
+            Unavailable: a part does not answer.
+            InvalidInput: the configuration cannot be used.
+        """
+        with self._lock, explained(self._site.where):
+            store = self._open()
+            views = store.list_feature_views()
+            for view in views[:1]:
+                key, feature = view.entity_columns[0].name, view.features[0].name
+                store.get_online_features(features=[f"{view.name}:{feature}"], entity_rows=[{key: ""}])
+            return tuple(str(view.name) for view in views)
 
     def get(self, entity: str, feature_views: Sequence[str]) -> dict[str, FeatureValue]:
         """The latest values of one entity, by feature name.
@@ -179,26 +160,16 @@ class FeastOnline:
         """
         if not feature_views:
             return {}
-        with self._lock:
+        with self._lock, explained(self._site.where):
             store = self._open()
             key = self._join_key(store, feature_views[0].partition(":")[0])
-            try:
-                values = store.get_online_features(features=list(feature_views), entity_rows=[{key: entity}]).to_dict()
-            except (sqlite3.Error, OSError) as error:
-                raise Unavailable(
-                    f"the feature store {self._folder} cannot be read: {error}", next_step="Try again."
-                ) from error
+            values = store.get_online_features(features=list(feature_views), entity_rows=[{key: entity}]).to_dict()
         names = [reference.partition(":")[2] for reference in feature_views]
         return {name: values[name][0] for name in names}
 
     def _open(self) -> Any:
         if self._store is None:
-            if not (self._folder / CONFIG).exists():
-                raise Unavailable(
-                    f"there is no feature store in {self._folder}",
-                    next_step="Run the fine_tune pipeline once: its features step makes it.",
-                )
-            self._store = _open(self._folder)
+            self._store = self._site.open(serving=True)
         return self._store
 
     def _join_key(self, store: Any, view: str) -> str:
@@ -206,33 +177,21 @@ class FeastOnline:
 
         if view not in self._join_keys:
             try:
-                found = store.get_feature_view(view)
+                found = store.get_feature_view(view, allow_registry_cache=True)  # what the lookup itself asks
             except FeatureViewNotFoundException:
                 try:
                     store.refresh_registry()  # it may be newer than the cached registry
-                    found = store.get_feature_view(view)
+                    found = store.get_feature_view(view, allow_registry_cache=True)
                 except FeatureViewNotFoundException as error:
                     raise Unavailable(
-                        f"the feature store {self._folder} has no view {view!r}",
+                        f"the feature store {self._site.where} has no view {view!r}",
                         next_step="Run the fine_tune pipeline once: its features step registers it.",
                     ) from error
             self._join_keys[view] = str(found.entity_columns[0].name)
         return self._join_keys[view]
 
 
-def _open(folder: Path) -> Any:
-    os.environ.setdefault("FEAST_USAGE", "False")  # older releases asked this variable before they called home
-    with _quiet():
-        from feast import FeatureStore  # noqa: PLC0415 - slow to import
-
-        return FeatureStore(repo_path=str(folder))
-
-
-def _history_file(view: FeatureViewSpec) -> str:
-    return f"data/{view.name}.parquet"
-
-
-def _feast_objects(view: FeatureViewSpec) -> list[Any]:
+def _feast_objects(view: FeatureViewSpec, history: str) -> list[Any]:
     from feast import Entity, FeatureView, Field, FileSource, ValueType  # noqa: PLC0415 - slow to import
     from feast.types import Float64, Int64, String  # noqa: PLC0415
 
@@ -248,27 +207,10 @@ def _feast_objects(view: FeatureViewSpec) -> list[Any]:
             + [Field(name=name, dtype=types[kind]) for name, kind in view.fields.items()],
             source=FileSource(
                 name=f"{view.name}_history",
-                path=_history_file(view),
+                path=history,
                 timestamp_field=TIME_COLUMN,
             ),
             online=True,
             description=view.description,
         ),
     ]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Feast and dask warn about their own use of pandas: noise in a step's log.
-
-    Standard output stays as it is: replacing it would catch the lines of other threads of the process too.
-    """
-    logger = logging.getLogger("feast")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -16,7 +16,7 @@ annotations:
 
 {{- /* Changes with the configuration that processes read at their start, so that pods are replaced. */ -}}
 {{- define "tidegate.configDigest" -}}
-{{- printf "%s%s" (include "tidegate.environment" .) (include "tidegate.nodePools" .) | sha256sum | trunc 32 | quote -}}
+{{- printf "%s%s%s" (include "tidegate.environment" .) (include "tidegate.nodePools" .) (ternary (include "tidegate.featureStore" .) "" (eq "true" (include "tidegate.sharesFeatures" .))) | sha256sum | trunc 32 | quote -}}
 {{- end -}}
 
 {{- /* (root, component, its values, calls the API): what every pod's spec has. */ -}}

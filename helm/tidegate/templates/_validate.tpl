@@ -42,6 +42,9 @@
 {{- if and $v.redis.existingSecret (not $v.redis.address) -}}
 {{- $said = append $said "redis.existingSecret is set but redis.address is not: give Redis' host:port, or unset the Secret" -}}
 {{- end -}}
+{{- if regexMatch "://[^/\\s\"]*:[^/$\\s\"]+@|password[\"=: ]+[^\"=: $]" ($v.features.config | toJson) -}}
+{{- $said = append $said "features.config holds a password: write ${NAME} in its place, and give NAME to the gateways by gateway.extraEnv and to pipeline steps in their Secret" -}}
+{{- end -}}
 {{- if and (eq $v.driftChecks.mode "kfp") $v.driftChecks.deployments -}}
 {{- $said = append $said "driftChecks.deployments is set, but driftChecks.mode=kfp renders no CronJob: empty the list and use 'tidegate pipelines schedule', or set the mode to cronjob" -}}
 {{- end -}}

@@ -106,6 +106,12 @@ def test_all_that_is_missing_is_said_at_once_with_what_to_do(helm: Helm) -> None
         ({"kfp": {"existingSecret": "a", "url": "http://a"}}, "kfp.authentication=none uses none"),
         ({"kfp": {"authentication": "cookie", "url": "http://a"}}, "kfp.existingSecret is not set"),
         ({"kfp": {"namespace": "a"}}, "kfp.url is not set, but other values of kfp are"),
+        ({"features": {"config": {"registry": "postgresql://a:secret@b/c"}}}, "features.config holds a password"),
+        ({"features": {"config": {"online_store": {"password": "b"}}}}, "features.config holds a password"),
+        (
+            {"features": {"config": {"online_store": {"connection_string": "a:1,password=b"}}}},
+            "features.config holds a password",
+        ),
     ],
 )
 def test_values_that_contradict_each_other_are_refused(helm: Helm, values: Json, said: str) -> None:
@@ -203,7 +209,13 @@ def test_a_change_of_the_configuration_replaces_the_pods(helm: Helm) -> None:
         return {name: pod["metadata"]["annotations"]["tidegate.dev/config"] for name, pod in pods(helm.render(values))}
 
     before = marks(BASE)
-    for change in ({"logLevel": "DEBUG"}, {"gpuNodePools": {"cpu": {"cpu": "3"}}}):
+    changes: tuple[Json, ...] = (
+        {"logLevel": "DEBUG"},
+        {"gpuNodePools": {"cpu": {"cpu": "3"}}},
+        {"redis": {"address": "redis:6379"}},
+        {"features": {"config": {"project": "a"}}},
+    )
+    for change in changes:
         after = marks(merged(BASE, change))
         assert all(after[name] != before[name] for name in before)
 

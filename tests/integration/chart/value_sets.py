@@ -115,6 +115,8 @@ _STRICT_NETWORK: Json = {
         "metricsFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
         "mlflowFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "notebooks"}}}],
         "database": [{"ipBlock": {"cidr": "10.1.0.0/16"}}],
+        "redis": [{"podSelector": {"matchLabels": {"app": "redis"}}}],
+        "redisPorts": [6379, 26379],
         "external": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.169.254/32"]}}],
         "engines": {"egress": [{"ports": [{"protocol": "TCP", "port": 443}]}]},
     }
@@ -177,6 +179,24 @@ VALUE_SETS: dict[str, Json] = {
     "Ray's token and Redis": merged(
         BASE,
         {"ray": {"existingSecret": "ray"}, "redis": {"address": "redis.example.com:6379", "existingSecret": "redis"}},
+    ),
+    "Redis without a password": merged(BASE, {"redis": {"address": "redis.data.svc:6380"}}),
+    "local and Redis": merged(LOCAL, {"redis": {"address": "redis.data.svc:6379"}}),
+    "features of one's own": merged(
+        BASE,
+        {
+            "features": {
+                "config": {
+                    "project": "bank",
+                    "registry": {"registry_type": "sql", "path": "${REGISTRY_URL}"},
+                    "online_store": {"type": "dynamodb", "region": "eu-central-1"},
+                }
+            },
+            "settings": {"TIDEGATE_FEATURES__HISTORY_URI": "s3://features/histories"},
+        },
+    ),
+    "features in a folder of one's own": merged(
+        BASE, {"redis": {"address": "redis:6379"}, "settings": {"TIDEGATE_FEAST_REPO": "/mnt/feast"}}
     ),
     "Kubeflow with a token": merged(BASE, _KFP, {"kfp": {"authentication": "token", "existingSecret": "kfp"}}),
     "Kubeflow with its own account": merged(

@@ -24,7 +24,8 @@ from components.features.template import CUSTOMER_PROFILE
 from components.prepare.logic import MANIFEST
 from components.prepare.logic import run as run_prepare
 from components.prepare.split import SPLITS
-from tidegate.adapters.feast_store import CONFIG, TIME_COLUMN, FeastOnline, FeastRepository
+from tidegate.adapters.feast_site import CONFIG, LocalSite
+from tidegate.adapters.feast_store import TIME_COLUMN, FeastOnline, FeastRepository
 from tidegate.domain.example import Message
 from tidegate.domain.manifest import DataManifest
 from tidegate.errors import InvalidInput, Unavailable
@@ -105,10 +106,10 @@ def test_no_skew_between_training_and_serving(world: World) -> None:
     prompt = world.result.prompt
     customers = [customer_id(number) for number in range(200)]
     now = pd.Timestamp.now(tz="UTC")
-    offline = FeastRepository(world.repository).history_at(
+    offline = FeastRepository(LocalSite(world.repository)).history_at(
         pd.DataFrame({"customer_id": customers, TIME_COLUMN: now}), prompt.feature_views
     )
-    online = FeastOnline(world.repository)
+    online = FeastOnline(LocalSite(world.repository))
     rendered = set()
     for row in offline.to_dict("records"):
         wanted = prompt.render(HELLO, {name: row[name] for name in prompt.features})
@@ -118,25 +119,25 @@ def test_no_skew_between_training_and_serving(world: World) -> None:
 
 
 def test_unknown_customer_has_no_values(world: World) -> None:
-    values = FeastOnline(world.repository).get("nobody", world.result.prompt.feature_views)
+    values = FeastOnline(LocalSite(world.repository)).get("nobody", world.result.prompt.feature_views)
     assert values == dict.fromkeys(CUSTOMER_PROFILE.fields)
     assert "segment=unknown" in world.result.prompt.render(HELLO, values)[0].content
 
 
 def test_template_without_features_asks_for_none(world: World) -> None:
-    assert FeastOnline(world.repository).get("nobody", ()) == {}
+    assert FeastOnline(LocalSite(world.repository)).get("nobody", ()) == {}
 
 
 def test_a_later_run_adds_customers_and_newer_values_and_keeps_the_rest(world: World, tmp_path: Path) -> None:
     references = world.result.prompt.feature_views
-    reader = FeastOnline(world.repository)  # open all the while, as in the gateway
+    reader = FeastOnline(LocalSite(world.repository))  # open all the while, as in the gateway
     kept = reader.get(customer_id(0), references)
     assert reader.get("live-1", references)["segment"] is None
     newer = invented_history(["live-1"], datetime.now(UTC))
     changed = invented_history([customer_id(1)], datetime.now(UTC)).tail(1).copy()
     changed[TIME_COLUMN] += timedelta(seconds=1)
     changed["segment"] = "private"
-    repository = FeastRepository(world.repository)
+    repository = FeastRepository(LocalSite(world.repository))
     total = repository.update(CUSTOMER_PROFILE, pd.concat([newer, changed]), datetime.now(UTC))
     again = repository.update(CUSTOMER_PROFILE, pd.concat([newer, changed]), datetime.now(UTC))
     assert again == total > world.result.history_rows
@@ -150,15 +151,15 @@ def test_values_of_the_future_stay_out_of_the_online_store(world: World) -> None
     now = datetime.now(UTC)
     future = invented_history(["time-traveller"], now).tail(1).copy()
     future[TIME_COLUMN] = pd.Timestamp(now + timedelta(days=1)).as_unit("us")
-    FeastRepository(world.repository).update(CUSTOMER_PROFILE, future, now)
-    assert FeastOnline(world.repository).get("time-traveller", references)["segment"] is None
+    FeastRepository(LocalSite(world.repository)).update(CUSTOMER_PROFILE, future, now)
+    assert FeastOnline(LocalSite(world.repository)).get("time-traveller", references)["segment"] is None
 
 
 def test_no_repository_and_no_such_view_are_unavailable(world: World, tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="no feature store"):
-        FeastOnline(tmp_path).get("c", ("customer_profile:segment",))
+        FeastOnline(LocalSite(tmp_path)).get("c", ("customer_profile:segment",))
     with pytest.raises(Unavailable, match="no view 'other'"):
-        FeastOnline(world.repository).get("c", ("other:thing",))
+        FeastOnline(LocalSite(world.repository)).get("c", ("other:thing",))
 
 
 def test_a_repository_that_moved_still_works(world: World, tmp_path: Path) -> None:
@@ -166,9 +167,9 @@ def test_a_repository_that_moved_still_works(world: World, tmp_path: Path) -> No
     shutil.copytree(world.repository, moved)
     assert (moved / CONFIG).exists()
     references = world.result.prompt.feature_views
-    assert FeastOnline(moved).get(customer_id(0), references)["channel"] is not None
+    assert FeastOnline(LocalSite(moved)).get(customer_id(0), references)["channel"] is not None
     frame = pd.DataFrame({"customer_id": [customer_id(0)], TIME_COLUMN: [pd.Timestamp.now(tz="UTC")]})
-    assert FeastRepository(moved).history_at(frame, references)["channel"].notna().all()
+    assert FeastRepository(LocalSite(moved)).history_at(frame, references)["channel"].notna().all()
 
 
 def _prepare_with_features(folder: Path, column: str, values: list[str]) -> Path:
@@ -193,7 +194,7 @@ def test_features_that_the_data_brings_are_used_and_nothing_is_invented(world: W
     assert result.prompt.features == ("tenure_years",)
     rows = pd.read_parquet(tmp_path / "o" / "train.parquet")
     assert set(rows["tenure_years"].dropna()) == {3, 11}
-    assert FeastOnline(world.repository).get("m0", result.prompt.feature_views) == {"tenure_years": 3}
+    assert FeastOnline(LocalSite(world.repository)).get("m0", result.prompt.feature_views) == {"tenure_years": 3}
 
 
 def test_unknown_or_wrong_features_are_refused_by_name(world: World, tmp_path: Path) -> None:

@@ -21,11 +21,17 @@ _INSTALLERS = ("pip", "pip3", "uv", "uvx", "setuptools")
 _LIMIT_MB = {"receiver": 340, "operator": 990, "mlflow": 1190}
 
 _ENTRIES = {
-    "operator": ["serving.operator.__main__", "serving.gateway.__main__", "monitoring.scoring.__main__", "feast"],
+    "operator": [
+        "serving.operator.__main__",
+        "serving.gateway.__main__",
+        "monitoring.scoring.__main__",
+        "feast",
+        "redis",
+    ],
     "receiver": ["monitoring.alerts.__main__", "kfp", "psycopg", "kubernetes"],
     "pipeline-data": [
         *("components._step", "components.prepare.logic", "components.features.logic", "components.drift_check.logic"),
-        *("kfp.dsl.executor_main", "evidently", "sklearn", "datasketch"),
+        *("kfp.dsl.executor_main", "evidently", "sklearn", "datasketch", "redis"),
     ],
     "train": [
         *("components.fine_tune.logic", "components.fine_tune.loop", "components.evaluate.logic"),

@@ -1,0 +1,97 @@
+"""A real Redis on a free loopback port, with a password, that a test can kill and start again on its data."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from redis.exceptions import RedisError
+
+PASSWORD = "a password: it's #1 ${NOT_A_NAME}"
+"""With characters that YAML, a shell and Feast's own replacement give a meaning."""
+_SECONDS = 30.0
+
+
+def program() -> str:
+    """Redis' server; installed when root may.
+
+    Debian's `redis-tools` brings the server's program under another name and, unlike `redis-server`, no service that
+    starts by itself.
+    """
+    found = shutil.which("redis-server") or shutil.which("redis-check-rdb")
+    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
+        apt = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300"]
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        subprocess.run([*apt, "update"], check=False, capture_output=True, env=environment)
+        install = [*apt, "install", "-y", "--no-install-recommends", "redis-tools"]
+        subprocess.run(install, check=False, capture_output=True, env=environment)
+        found = shutil.which("redis-check-rdb")
+    if found is None:
+        pytest.skip("no Redis on this machine: as root, apt-get install redis-tools")
+    return found
+
+
+class RedisServer:
+    """One server; what it holds is on disk before it answers."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self._folder = folder
+        self._program = program()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        options = [f"--port {self.port}", "--bind 127.0.0.1", f"--dir {self._folder}", "--save ''"]
+        options += ["--appendonly yes", "--appendfsync always"]
+        quoted = PASSWORD.replace('"', r"\"")
+        settings = "\n".join(option.removeprefix("--") for option in options) + f'\nrequirepass "{quoted}"\n'
+        config = self._folder / "redis.conf"
+        config.write_text(settings)
+        log = (self._folder / "redis.log").open("ab")
+        # The program is what its first argument calls it.
+        command = ["redis-server", str(config)]
+        self._process = subprocess.Popen(command, executable=self._program, stdout=log, stderr=log)
+        log.close()
+        self._wait()
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(timeout=_SECONDS)
+            self._process = None
+
+    def client(self) -> Redis:
+        return Redis(port=self.port, password=PASSWORD)
+
+    def _wait(self) -> None:
+        end = time.monotonic() + _SECONDS
+        while True:
+            assert self._process is not None
+            assert self._process.poll() is None, (self._folder / "redis.log").read_text()
+            try:
+                with self.client() as client:
+                    client.ping()
+                return
+            except RedisError:
+                assert time.monotonic() < end, (self._folder / "redis.log").read_text()
+                time.sleep(0.05)
+
+
+@contextmanager
+def redis_server(folder: Path) -> Iterator[RedisServer]:
+    made = RedisServer(folder)
+    made.start()
+    try:
+        yield made
+    finally:
+        made.kill()
