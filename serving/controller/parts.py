@@ -13,8 +13,8 @@ from serving.controller.registry_watch import RegistryWatch
 from tidegate.clock import Clock
 from tidegate.db import Database
 from tidegate.ledger import Ledger
+from tidegate.plane_settings import Intervals
 from tidegate.ports import Engines, Registry
-from tidegate.settings import Intervals
 from tidegate.store.actions import ActionStore
 from tidegate.store.evidence import EvidenceStore
 from tidegate.store.leases import LeaseStore

@@ -20,7 +20,7 @@ from serving.gateway.windows import ArmCounter
 from tidegate.clock import Clock
 from tidegate.domain.evidence import ArmWindow, Feedback, Pair
 from tidegate.inference_log import LogRow
-from tidegate.settings import Limits
+from tidegate.plane_settings import Limits
 
 
 class EvidenceSink(Protocol):

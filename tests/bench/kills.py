@@ -27,7 +27,7 @@ from tests.integration.controller.kube_world import KubeWorld
 from tests.integration.controller.world import World
 from tests.kube_api import ROOT, KubeApi, kube_programs
 from tidegate import logging
-from tidegate.settings import Intervals
+from tidegate.plane_settings import Intervals
 
 REPORT = ROOT / "docs" / "benchmarks" / "kills.md"
 _TICKS = 8

@@ -22,7 +22,8 @@ from tidegate.clock import Clock
 from tidegate.domain.resources import AnyResource, to_manifest
 from tidegate.errors import Conflict
 from tidegate.ids import new_id
-from tidegate.settings import Intervals, Settings
+from tidegate.plane_settings import Intervals
+from tidegate.settings import Settings
 
 RAY_SERVICE_CRD = ROOT / "tests" / "integration" / "controller" / "rayservice_crd.yaml"
 

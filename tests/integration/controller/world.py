@@ -18,8 +18,8 @@ from tidegate.domain.resources import AnyResource, ModelDeployment, ModelRuntime
 from tidegate.domain.routing import Arm, RoutingTable
 from tidegate.ids import new_id
 from tidegate.ledger import Ledger
+from tidegate.plane_settings import Intervals
 from tidegate.ports import Engines, Registry
-from tidegate.settings import Intervals
 from tidegate.store.actions import ActionStore
 from tidegate.store.leases import SCORER_LEASE
 from tidegate.store.resources import ResourceStore
