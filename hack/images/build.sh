@@ -111,14 +111,14 @@ keep() {
   local role=$1 image=$2 inputs=$3 file="$archives/$1.tar"
   mkdir -p "$archives"
   rm -f "$file.part" "$file.inputs"
-  case "$BUILDER" in
+  case "$BUILDER" in # chained: "set -e" holds in no function that is called before "||"
     buildah) buildah push --quiet --disable-compression "$image" "oci-archive:$file.part:$image" ;;
     podman) podman save --quiet --format oci-archive -o "$file.part" "$image" ;;
     docker) docker save -o "$file.part" "$image" ;;
-  esac
-  read_file "$image" /opt/tidegate/sbom.cdx.json > "$archives/$role.cdx.json"
-  mv "$file.part" "$file"
-  printf '%s\n' "$inputs" > "$file.inputs"
+  esac &&
+    read_file "$image" /opt/tidegate/sbom.cdx.json > "$archives/$role.cdx.json" &&
+    mv "$file.part" "$file" &&
+    printf '%s\n' "$inputs" > "$file.inputs"
 }
 
 for role in "${roles[@]}"; do

@@ -56,36 +56,32 @@ build_image() {
 
 # read_file NAME PATH: a file of an image, to standard output. Nothing of the image runs.
 read_file() {
-  local container folder
+  local container folder status=0
   case "$BUILDER" in
     buildah)
-      container="$(buildah from --pull-never "$1")"
-      folder="$(buildah mount "$container")"
-      cat "$folder$2"
-      buildah rm "$container" > /dev/null
+      container="$(buildah from --pull-never "$1")" || return 1
+      { folder="$(buildah mount "$container")" && cat "$folder$2"; } || status=1
       ;;
     *)
-      container="$("$BUILDER" create "$1")"
-      "$BUILDER" cp "$container:$2" - | tar -xOf -
-      "$BUILDER" rm "$container" > /dev/null
+      container="$("$BUILDER" create "$1")" || return 1
+      "$BUILDER" cp "$container:$2" - | tar -xOf - || status=1
       ;;
   esac
+  "$BUILDER" rm "$container" > /dev/null
+  return $status
 }
 
 # push_image NAME TARGET: to a registry; prints the target by its digest.
 push_image() {
-  local digests
+  local digests status=0
   digests="$(mktemp)"
-  case "$BUILDER" in
+  case "$BUILDER" in # chained: "set -e" holds in no function that is called before "||"
     docker)
-      docker tag "$1" "$2"
-      docker push --quiet "$2"
-      docker image inspect --format '{{index .RepoDigests 0}}' "$2"
+      docker tag "$1" "$2" && docker push --quiet "$2" > /dev/null &&
+        docker image inspect --format '{{index .RepoDigests 0}}' "$2" || status=1
       ;;
-    *)
-      "$BUILDER" push --quiet --digestfile "$digests" "$1" "docker://$2"
-      echo "$2@$(cat "$digests")"
-      ;;
+    *) "$BUILDER" push --quiet --digestfile "$digests" "$1" "docker://$2" && echo "$2@$(cat "$digests")" || status=1 ;;
   esac
   rm -f "$digests"
+  return $status
 }

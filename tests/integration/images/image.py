@@ -84,6 +84,7 @@ class Image:
         mounts: list[dict[str, Any]] = [
             {"destination": "/proc", "type": "proc", "source": "proc"},
             {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]},
+            {"destination": "/dev/shm", "type": "tmpfs", "source": "shm", "options": ["nosuid", "mode=1777"]},  # noqa: S108
         ]
         folder.mkdir(parents=True, exist_ok=True)
         for number, path in enumerate(_WRITABLE):  # as an emptyDir is

@@ -68,6 +68,17 @@ def test_wrong_input_is_a_sentence(builder: str, arguments: list[str], environme
     assert said in done.stderr
 
 
+def test_a_push_and_an_archive_that_fail_are_told(images: dict[str, Image], tmp_path: Path) -> None:
+    pushed = build("--push", "127.0.0.1:9/ml", "receiver")
+    assert pushed.returncode == 1, pushed.stdout
+    assert "receiver was not pushed" in pushed.stderr
+    assert "@" not in pushed.stdout, "a name without a digest"
+    (tmp_path / "receiver.tar.part").mkdir()
+    kept = build("--archive", "receiver", environment={"ARCHIVES": str(tmp_path)})
+    assert kept.returncode == 1, kept.stdout
+    assert "the archive of receiver was not written" in kept.stderr
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_a_role_installs_what_the_whole_lock_installs(role: str) -> None:
     whole = _pins(ROOT / "requirements/lock.txt")
