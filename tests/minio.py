@@ -15,7 +15,7 @@ import httpx
 ROOT = Path(__file__).resolve().parents[1]
 USER, PASSWORD = "tidegate", "throw-away"
 REGION = "eu-test-1"
-"""Not botocore's default: a client that is told no region has to be refused here as it is elsewhere."""
+"""Not botocore's default, so that a client which is told no region notices."""
 _CANNOT_RUN = 3
 
 

@@ -237,9 +237,7 @@ def _hours(filesystem: Any, base: str, model: str) -> set[str]:
 
 
 def _filesystem(root: str | Path) -> tuple[Any, str]:
-    """A pyarrow file system and the path on it. Remote ones are fsspec's: pyarrow's own S3 client has no total time-out,
-    and hides in which order it looks for credentials, endpoint and region.
-    """
+    """A pyarrow file system and the path on it. Remote ones are storage's: pyarrow's own S3 waits for minutes."""
     from pyarrow import fs  # noqa: PLC0415
 
     text = str(root)

@@ -1,7 +1,7 @@
 """Object storage through fsspec (`s3://`, `gs://`…): file systems that never wait for ever, and their errors as ours.
 
 The drivers alone would wait too long: s3fs repeats what botocore has repeated, and a write to a server that takes the
-connection and says nothing never ends (aiohttp awaits "100 Continue" without a time-out). docs/chart.md has the figures.
+connection and says nothing never ends (aiohttp awaits "100 Continue" without a time-out). docs/chart.md has figures.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _options(scheme: str) -> dict[str, Any]:
 
 
 def write_limit(filesystem: Any, size: int) -> dict[str, Any]:
-    """Arguments that bound a write of so many bytes as a whole; drivers that are not asynchronous have no such limit."""
+    """Arguments that bound a write of so many bytes as a whole; only asynchronous drivers take them."""
     seconds = _WRITE_SECONDS + size * _WRITE_SECONDS_PER_BYTE
     return {"timeout": seconds} if getattr(filesystem, "async_impl", False) else {}
 

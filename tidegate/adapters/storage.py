@@ -181,13 +181,13 @@ def list_files(uri: str) -> list[str]:
             found = (Path(base, name) for base, _, names in os.walk(root) for name in names)
             return sorted(path.relative_to(root).as_posix() for path in found if path.is_file())
         filesystem, path = open_remote(uri)
-        root_name = path.rstrip("/") + "/"
-        found = {str(name).removeprefix(root_name) for name in filesystem.find(path) if str(name).startswith(root_name)}
+        start = path.rstrip("/") + "/"
+        below = (str(name).removeprefix(start) for name in filesystem.find(path) if str(name).startswith(start))
         # Consoles and other programs mark folders by empty objects, whose names end with a slash.
-        names = sorted(name for name in found if name and not name.endswith("/"))
-        if not names and not filesystem.isdir(path):
+        files = sorted(name for name in below if name and not name.endswith("/"))
+        if not files and not filesystem.isdir(path):
             raise not_found(uri)
-        return names
+        return files
 
 
 def remove_tree(uri: str) -> None:
