@@ -73,12 +73,13 @@ def steps(environment: Mapping[str, str]) -> list[Step]:
         ]
     found += [
         build("build Helm", "sh", "-c", "hack/helm/build.sh && hack/helm/build.sh glua"),
+        build("build MinIO", "hack/minio/build.sh"),
         build("build images", "sh", "-c", images),
     ]
     if node:
-        platform = ("build the node", "build KubeRay", "build Helm", "build images")
+        platform = ("build the node", "build KubeRay", "build Helm", "build MinIO", "build images")
         found += [
-            build("build Kubeflow Pipelines", "hack/kfp/build.sh", after=("build the node",)),
+            build("build Kubeflow Pipelines", "hack/kfp/build.sh", after=("build the node", "build MinIO")),
             group("tests/cluster", *_files("tests/cluster"), after=platform, alone="node"),
             group("tests/cluster/kfp", after=("build Kubeflow Pipelines", *platform), alone="node"),
         ]
@@ -98,6 +99,7 @@ def _integration() -> Iterator[Step]:
     waits = {
         "chart": ("build Kubernetes", "build Helm"),
         "images": ("build images",),
+        "storage": ("build MinIO",),
         **dict.fromkeys(("compute", "engines", "features", "registry", "train"), ()),
     }
     for folder in sorted((ROOT / "tests" / "integration").iterdir()):

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tidegate import migrations
-from tidegate.errors import InvalidInput, ResourceExhausted, TidegateError, Unavailable
+from tidegate.errors import Denied, InvalidInput, ResourceExhausted, TidegateError, Unavailable
 
 metadata = sa.MetaData()
 _BUSY_SECONDS = 10.0  # SQLite waits so long for another process's lock …
@@ -64,6 +64,7 @@ class Database:
         Raises:
             InvalidInput: the URL is malformed or of another database.
             Unavailable: the server does not answer, or the file cannot be opened.
+            Denied: the server refuses user, password or database.
             ContractBroken: the database was written by a newer tidegate.
         """
         database = cls(_engine(_parse(url)))
@@ -235,6 +236,14 @@ class _SilentError(Unavailable):
 
 
 _SILENT_SECONDS = 1.0
+_REFUSED = (
+    "authentication failed",
+    "no pg_hba.conf entry",
+    "no password supplied",
+    "permission denied",
+    "fatal:  database ",  # … does not exist
+    "fatal:  role ",
+)
 _NO_ANSWER = (
     "connection refused",
     "connection failed",
@@ -263,6 +272,17 @@ def _known_error(message: str, where: str) -> TidegateError | None:
         )
     if "unable to open" in text or "readonly" in text:
         return Unavailable(f"{where} cannot be opened for writing: {message}", next_step="Check its owner and mode.")
+    return _server_error(message, where)
+
+
+def _server_error(message: str, where: str) -> TidegateError | None:
+    text = message.lower()
+    if any(part in text for part in _REFUSED):  # before the next: psycopg begins it with "connection failed"
+        said = message.rpartition("FATAL:")[2].strip().splitlines()[0]
+        return Denied(
+            f"the database at {where} refuses: {said}",
+            next_step="Check user, password and database in TIDEGATE_DATABASE_URL, and the right to make tables.",
+        )
     if any(part in text for part in _NO_ANSWER):
         return _SilentError(
             f"the database at {where} does not answer", next_step="Check that it runs and is reachable."

@@ -2,7 +2,7 @@
 
 Layout: `<root>/model=<model>/date=YYYY-MM-DD/hour=HH/part-<ulid>.parquet`, times in UTC by the request's arrival. A
 part appears whole (written beside and renamed; on object storage an upload is atomic by itself) and is never changed.
-`root` is a folder or an address that pyarrow knows (`file://`, `s3://`, `gs://`).
+`root` is a folder, or any address that `tidegate.adapters.storage` takes (`file://`, `s3://`, `gs://`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tidegate.adapters import storage
+from tidegate.adapters.object_storage import open_remote, translated
 from tidegate.errors import InvalidInput, ResourceExhausted, Unavailable
 from tidegate.ids import new_id
 
@@ -109,11 +111,12 @@ def warm() -> None:
 
 
 def write_rows(root: str | Path, rows: Sequence[LogRow]) -> list[str]:
-    """Writes one part per model and hour and returns their paths.
+    """Writes one part per model and hour and returns their paths or addresses.
 
     Raises:
         ResourceExhausted: the disk is full.
-        Unavailable: the folder or object store cannot be written.
+        Unavailable: the folder or object store cannot be written; its kind `Denied`: it refuses us.
+        NotFound: there is no such bucket.
     """
     parts: dict[str, list[LogRow]] = {}
     for row in rows:
@@ -126,6 +129,7 @@ def read_window(root: str | Path, model: str, start: datetime, end: datetime) ->
 
     Raises:
         InvalidInput: the model name is no folder name, or the times have no zone or are reversed.
+        Unavailable: the folder or object store cannot be read.
     """
     import pyarrow as pa  # noqa: PLC0415
 
@@ -143,10 +147,13 @@ def read_batches(root: str | Path, model: str, start: datetime, end: datetime) -
         raise InvalidInput(
             f"the window's start {start} is after its end {end}", next_step="Give the earlier time first."
         )
-    filesystem, base = _filesystem(root)
     inside = (pc.field("time") >= start) & (pc.field("time") < end)
-    for path in _parts(filesystem, base, model, start, end):
-        table = pq.read_table(path, filesystem=filesystem, schema=schema(), filters=inside, partitioning=None)
+    with translated(str(root)):
+        filesystem, base = _filesystem(root)
+        paths = list(_parts(filesystem, base, model, start, end))
+    for path in paths:
+        with translated(str(root)):
+            table = pq.read_table(path, filesystem=filesystem, schema=schema(), filters=inside, partitioning=None)
         yield from (batch for batch in table.to_batches() if batch.num_rows)
 
 
@@ -165,23 +172,26 @@ def _model_folder(model: str) -> str:
 def _write_part(root: str | Path, folder: str, rows: Sequence[LogRow]) -> str:
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.parquet as pq  # noqa: PLC0415
-    from pyarrow import fs  # noqa: PLC0415
 
     columns = schema()
     table = pa.Table.from_pylist([_values(row, columns.names) for row in rows], schema=columns)
-    filesystem, base = _filesystem(root)
-    path = f"{base}/{folder}/part-{new_id()}.parquet"
-    local = isinstance(filesystem, fs.LocalFileSystem)
-    target = f"{base}/{folder}/.{path.rpartition('/')[2]}.tmp" if local else path
+    name = f"part-{new_id()}.parquet"
+    if not storage.is_local(str(root)):
+        # In memory first: an upload that is fed piece by piece could leave the pieces before a failure as an object.
+        buffer = pa.BufferOutputStream()
+        pq.write_table(table, buffer, compression="zstd")
+        address = storage.join(str(root), folder, name)
+        storage.write_bytes(address, buffer.getvalue().to_pybytes())
+        return address
+    path = storage.local(str(root)).absolute() / folder / name
+    part = path.with_name(f".{name}.tmp")
     try:
-        filesystem.create_dir(f"{base}/{folder}", recursive=True)
-        pq.write_table(table, target, filesystem=filesystem, compression="zstd")
-        if local:
-            Path(target).replace(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, part, compression="zstd")
+        part.replace(path)
     except OSError as error:
-        if local:
-            with contextlib.suppress(OSError):
-                Path(target).unlink()
+        with contextlib.suppress(OSError):
+            part.unlink()
         if error.errno in _NO_SPACE or "No space left" in str(error):
             raise ResourceExhausted(
                 f"no space for the inference log in {root}", next_step="Free disk space; the rows are kept meanwhile."
@@ -189,7 +199,7 @@ def _write_part(root: str | Path, folder: str, rows: Sequence[LogRow]) -> str:
         raise Unavailable(
             f"the inference log {root} cannot be written: {error}", next_step="Check the folder and its permissions."
         ) from None
-    return path
+    return str(path)
 
 
 def _values(row: LogRow, names: Sequence[str]) -> dict[str, Any]:
@@ -227,14 +237,14 @@ def _hours(filesystem: Any, base: str, model: str) -> set[str]:
 
 
 def _filesystem(root: str | Path) -> tuple[Any, str]:
-    """A pyarrow file system and the path on it."""
+    """A pyarrow file system and the path on it. Remote ones are storage's: pyarrow's own S3 waits for minutes."""
     from pyarrow import fs  # noqa: PLC0415
 
     text = str(root)
-    if "://" not in text:
-        return fs.LocalFileSystem(), str(Path(text).absolute())
-    filesystem, path = fs.FileSystem.from_uri(text)
-    return filesystem, path.rstrip("/")
+    if storage.is_local(text):
+        return fs.LocalFileSystem(), str(storage.local(text).absolute())
+    filesystem, path = open_remote(text)
+    return fs.PyFileSystem(fs.FSSpecHandler(filesystem)), path.rstrip("/")
 
 
 def _utc(moment: datetime) -> datetime:

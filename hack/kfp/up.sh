@@ -38,7 +38,7 @@ database() {
 objects() {
   mkdir -p objects
   alive minio || MINIO_ROOT_USER=minio MINIO_ROOT_PASSWORD=minio123 MINIO_BROWSER=off MINIO_UPDATE=off \
-    start minio "$KFP_BIN/minio" server --address "$address:$OBJECTS_PORT" "$KFP_STATE/objects"
+    start minio "$("$kfp/../minio/build.sh")" server --address "$address:$OBJECTS_PORT" "$KFP_STATE/objects"
   wait_for 20 MinIO curl -sf --noproxy '*' "http://$address:$OBJECTS_PORT/minio/health/ready"
 }
 

@@ -63,7 +63,14 @@ def build_images() -> list[Path]:
         check=False,
     )
     assert built.returncode == 0, built.stdout[-2000:] + built.stderr[-4000:]
-    return [Path.home() / ".cache" / "tidegate" / "images" / version() / f"{role}.tar" for role in ROLES]
+    kept = os.environ.get("ARCHIVES") or Path.home() / ".cache" / "tidegate" / "images" / version()
+    return [Path(kept) / f"{role}.tar" for role in ROLES]
+
+
+def images() -> Json:
+    """The chart's `image` for them."""
+    registry, _, repository = os.environ.get("IMAGE_PREFIX", "localhost/tidegate").partition("/")
+    return {"registry": registry, "repository": repository, "tag": version(), "pullPolicy": "Never"}
 
 
 def start_kuberay() -> None:
@@ -97,12 +104,12 @@ class Installation:
         keys = self.home / "api-keys.yaml"
         ensure_default_keys(keys)
         return [
-            _secret("tidegate-attestation", {"attestation.key": secrets.token_hex(32).encode()}),
-            _secret(
+            secret("tidegate-attestation", {"attestation.key": secrets.token_hex(32).encode()}),
+            secret(
                 "tidegate-gateway",
                 {"api-keys.yaml": keys.read_bytes(), "user-pseudonym.key": secrets.token_bytes(32)},
             ),
-            _secret("tidegate-receiver", {"token": secrets.token_hex(24).encode()}),
+            secret("tidegate-receiver", {"token": secrets.token_hex(24).encode()}),
         ]
 
     def values(self) -> Json:
@@ -120,7 +127,7 @@ class Installation:
         }
         small = {"resources": {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}}}
         return {
-            "image": {"registry": "localhost", "tag": version(), "pullPolicy": "Never"},
+            "image": images(),
             "images": {"serve": {"name": base, "tag": tag}},
             "gpuNodePools": {"local": pool},
             "engines": {"head": {"cpu": "200m", "memory": "2Gi"}, "env": {"TIDEGATE_CACHE": f"{DATA}/cache"}},
@@ -258,7 +265,8 @@ def runtime() -> Json:
     }
 
 
-def _secret(name: str, data: Mapping[str, bytes]) -> Json:
+def secret(name: str, data: Mapping[str, bytes]) -> Json:
+    """A Secret's manifest."""
     encoded = {key: base64.b64encode(value).decode() for key, value in data.items()}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": encoded}
 

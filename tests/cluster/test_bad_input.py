@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.cluster import alerts
 from tests.cluster.helm import helm, install
 from tests.cluster.installation import ONE_NODE, RELEASE, Installation, build_images, start_kuberay
-from tests.cluster.node import USER, Json, Node, load
+from tests.cluster.node import USER, Node, load
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 _SHORT = ("--timeout", "30s")
@@ -116,16 +116,7 @@ def test_wrong_values_are_refused_before_anything_changes(platform: Installation
 
 
 def test_a_full_volume_takes_no_alert_that_it_cannot_keep(platform: Installation, volume: Path) -> None:
-    url = f"{platform.url('receiver')}/v1/alerts/alertmanager"
-    token = platform.node.kubectl(
-        "get",
-        "secret",
-        "tidegate-receiver",
-        "-o",
-        "go-template={{.data.token | base64decode}}",
-        namespace=platform.namespace,
-    )
-    assert _alert(url, token, "before").status_code == 202
+    assert alerts.post(platform, "before").status_code == 202
     filler = volume / "filler"
     with filler.open("wb") as file:
         try:
@@ -133,33 +124,17 @@ def test_a_full_volume_takes_no_alert_that_it_cannot_keep(platform: Installation
                 os.write(file.fileno(), b"\0" * (1 << 16))
         except OSError:
             pass  # full
-    refused = [_alert(url, token, f"full-{number}") for number in range(40)]
+    refused = [alerts.post(platform, f"full-{number}", "x" * 4000) for number in range(40)]
     assert 503 in {response.status_code for response in refused}, "everything fitted into a volume that is full"
     assert {response.status_code for response in refused} <= {202, 503}
     filler.unlink()
-    assert _alert(url, token, "after").status_code == 202
+    assert alerts.post(platform, "after").status_code == 202
     assert set(platform.pods().values()) == {0}, "a full volume ended a process"
 
 
 def _operator_says(platform: Installation) -> list[str]:
     said = ("logs", f"deployment/{RELEASE}-operator")
     return platform.node.kubectl(*said, namespace=platform.namespace, check=False).splitlines()
-
-
-def _alert(url: str, token: str, name: str) -> httpx.Response:
-    now = datetime.now(UTC).isoformat()
-    labels = {"alertname": name, "model": "nobody"}
-    alert: Json = {
-        "status": "firing",
-        "labels": labels,
-        "annotations": {"description": "x" * 4000},
-        "startsAt": now,
-        "endsAt": "0001-01-01T00:00:00Z",
-        "fingerprint": f"{abs(hash((name, now))):016x}",
-    }
-    body = {"version": "4", "status": "firing", "receiver": "tidegate", "groupLabels": {}, "commonLabels": labels,
-            "commonAnnotations": {}, "externalURL": "", "groupKey": name, "alerts": [alert]}  # fmt: skip
-    return httpx.post(url, json=body, headers={"authorization": f"Bearer {token}"}, trust_env=False, timeout=30)
 
 
 def _warnings(node: Node, namespace: str) -> str:

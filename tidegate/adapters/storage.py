@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import posixpath
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urlsplit
 from urllib.request import pathname2url
 
-from tidegate.errors import InvalidInput, NotFound, ResourceExhausted, Unavailable
+from tidegate.adapters.object_storage import not_found, open_remote, translated, write_limit
+from tidegate.errors import InvalidInput
 from tidegate.ids import digest_bytes, new_id
 
 
@@ -52,6 +50,8 @@ def join(uri: str, *parts: str) -> str:
     for part in parts:
         if part.startswith("/") or ".." in part.split("/"):
             raise InvalidInput(f"{part!r} leads out of {uri}", next_step="Use a relative name without '..'.")
+    if uri.startswith("file://"):  # `local` takes them for what they mean in an address
+        parts = tuple(part.replace("%", "%25").replace("#", "%23").replace("?", "%3F") for part in parts)
     return posixpath.join(uri.rstrip("/") or "/", *parts)
 
 
@@ -59,8 +59,8 @@ def exists(uri: str) -> bool:
     """Whether there is a file or folder."""
     if is_local(uri):
         return local(uri).exists()
-    filesystem, path = _remote(uri)
-    with _translated(uri):
+    filesystem, path = open_remote(uri)
+    with translated(uri):
         return bool(filesystem.exists(path))
 
 
@@ -71,10 +71,10 @@ def read_bytes(uri: str) -> bytes:
         NotFound: there is no such file.
         Unavailable: the storage does not answer.
     """
-    with _translated(uri):
+    with translated(uri):
         if is_local(uri):
             return local(uri).read_bytes()
-        filesystem, path = _remote(uri)
+        filesystem, path = open_remote(uri)
         content: bytes = filesystem.cat_file(path)
         return content
 
@@ -100,12 +100,13 @@ def write_bytes(uri: str, data: bytes) -> None:
         ResourceExhausted: the disk is full.
         Unavailable: the storage does not answer or refuses.
     """
-    with _translated(uri):
+    with translated(uri):
         if is_local(uri):
             _write_local(local(uri), data)
         else:
-            filesystem, path = _remote(uri)
-            filesystem.pipe_file(path, data)  # an object store shows an object only when it is complete
+            filesystem, path = open_remote(uri)
+            # An object store shows an object only when it is complete.
+            filesystem.pipe_file(path, data, **write_limit(filesystem, len(data)))
 
 
 def upload(path: Path, uri: str) -> None:
@@ -114,9 +115,9 @@ def upload(path: Path, uri: str) -> None:
     Raises:
         Unavailable: the storage does not answer or refuses.
     """
-    filesystem, name = _remote(uri)
-    with _translated(uri):
-        filesystem.put_file(str(path), name)
+    filesystem, name = open_remote(uri)
+    with translated(uri):
+        filesystem.put_file(str(path), name, **write_limit(filesystem, path.stat().st_size))
 
 
 def write_text(uri: str, text: str) -> None:
@@ -136,18 +137,22 @@ def local_path(uri: str, cache: Path) -> Path:
     if is_local(uri):
         path = local(uri)
         if not path.exists():
-            raise _not_found(uri)
+            raise not_found(uri)
         return path
     target = cache / "storage" / digest_bytes(uri.encode()).removeprefix("sha256:")[:32] / Path(uri.rstrip("/")).name
     if not target.exists():
         part = target.with_name(f"{target.name}.{new_id()}.part")
-        filesystem, name = _remote(uri)
-        with _translated(uri):
+        filesystem, name = open_remote(uri)
+        with translated(uri):
             if not filesystem.exists(name):
-                raise _not_found(uri)
+                raise not_found(uri)
             part.parent.mkdir(parents=True, exist_ok=True)
-            filesystem.get(name, str(part), recursive=bool(filesystem.isdir(name)))
-            _move_into_place(part, target)
+            try:
+                filesystem.get(name, str(part), recursive=bool(filesystem.isdir(name)))
+                _move_into_place(part, target)
+            except BaseException:
+                _discard(part)
+                raise
     return target
 
 
@@ -167,19 +172,22 @@ def list_files(uri: str) -> list[str]:
     Raises:
         NotFound: it is no folder.
     """
-    with _translated(uri):
+    with translated(uri):
         if is_local(uri):
             root = local(uri)
             if not root.is_dir():
-                raise _not_found(uri)
+                raise not_found(uri)
             # os.walk: a folder that somebody deletes meanwhile is left out, where rglob fails.
             found = (Path(base, name) for base, _, names in os.walk(root) for name in names)
             return sorted(path.relative_to(root).as_posix() for path in found if path.is_file())
-        filesystem, path = _remote(uri)
-        if not filesystem.isdir(path):
-            raise _not_found(uri)
-        root_name = path.rstrip("/") + "/"
-        return sorted(str(name).removeprefix(root_name) for name in filesystem.find(path))
+        filesystem, path = open_remote(uri)
+        start = path.rstrip("/") + "/"
+        below = (str(name).removeprefix(start) for name in filesystem.find(path) if str(name).startswith(start))
+        # Consoles and other programs mark folders by empty objects, whose names end with a slash.
+        files = sorted(name for name in below if name and not name.endswith("/"))
+        if not files and not filesystem.isdir(path):
+            raise not_found(uri)
+        return files
 
 
 def remove_tree(uri: str) -> None:
@@ -188,12 +196,12 @@ def remove_tree(uri: str) -> None:
     Raises:
         Unavailable: the storage does not answer or refuses.
     """
-    with _translated(uri):
+    with translated(uri):
         if is_local(uri):
             with suppress(FileNotFoundError):
                 shutil.rmtree(local(uri))
             return
-        filesystem, path = _remote(uri)
+        filesystem, path = open_remote(uri)
         with suppress(FileNotFoundError):
             filesystem.rm(path, recursive=True)
 
@@ -218,39 +226,9 @@ def _move_into_place(part: Path, target: Path) -> None:
     except OSError:
         if not target.exists():
             raise
-        shutil.rmtree(part) if part.is_dir() else part.unlink()
+        _discard(part)
 
 
-def _remote(uri: str) -> tuple[Any, str]:
-    import fsspec  # noqa: PLC0415 - only remote addresses need it
-
-    scheme = uri.split("://", 1)[0]
-    try:
-        # Others write there, too: a listing that is kept hides what came since, even from a read by its full name.
-        filesystem, path = fsspec.core.url_to_fs(uri, use_listings_cache=False)
-    except (ImportError, ValueError) as error:
-        raise Unavailable(
-            f"{uri}: storage scheme {scheme!r} cannot be used: {error}",
-            next_step=f"Install the fsspec implementation of {scheme}:// (for example s3fs), or use another address.",
-        ) from None
-    return filesystem, str(path)
-
-
-@contextmanager
-def _translated(uri: str) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError:
-        raise _not_found(uri) from None
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ResourceExhausted(
-                f"no room left on the disk to write {uri}", next_step="Free some room and try again."
-            ) from error
-        raise Unavailable(
-            f"{uri} cannot be used: {error.strerror or error}", next_step="Check the address and your rights on it."
-        ) from error
-
-
-def _not_found(uri: str) -> NotFound:
-    return NotFound(f"{uri} does not exist", next_step="Check the address, or run the step that writes it.")
+def _discard(part: Path) -> None:
+    """Half a copy is of no use, and may be gigabytes."""
+    shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink(missing_ok=True)

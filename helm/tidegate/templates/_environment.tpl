@@ -38,7 +38,16 @@
 {{- if .Values.local.enabled -}}
 {{- $_ := set $env "TIDEGATE_FEAST_REPO" (printf "%s/feast" $data) -}}
 {{- end -}}
-{{- mergeOverwrite $env (include "tidegate.kfpEnvironment" . | fromJson) .Values.objectStorage.env .Values.settings | toJson -}}
+{{- mergeOverwrite $env (include "tidegate.kfpEnvironment" . | fromJson) (include "tidegate.storageEnvironment" . | fromJson) .Values.settings | toJson -}}
+{{- end -}}
+
+{{- /* objectStorage.env as a JSON object. boto3, which MLflow uses, knows the region's older name only. */ -}}
+{{- define "tidegate.storageEnvironment" -}}
+{{- $env := deepCopy .Values.objectStorage.env -}}
+{{- if and $env.AWS_REGION (not $env.AWS_DEFAULT_REGION) -}}
+{{- $_ := set $env "AWS_DEFAULT_REGION" $env.AWS_REGION -}}
+{{- end -}}
+{{- $env | toJson -}}
 {{- end -}}
 
 {{- define "tidegate.kfpEnvironment" -}}

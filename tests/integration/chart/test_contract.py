@@ -124,6 +124,16 @@ def test_mlflow_runs_as_on_one_machine(helm: Helm) -> None:
     assert "tidegate-mlflow.models.svc:*" in environment["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
 
 
+def test_whoever_reads_object_storage_is_told_its_region_by_both_names(helm: Helm) -> None:
+    """boto3, and so MLflow, knows AWS_DEFAULT_REGION alone; what users set is AWS_REGION."""
+    env = {"AWS_REGION": "eu-test-1", "AWS_ENDPOINT_URL": "http://minio.storage.svc:9000"}
+    objects = helm.render(merged(BASE, {"objectStorage": {"env": env}}))
+    told = [_environment(objects, container) for _, pod in pods(objects) for container in pod["spec"]["containers"]]
+    told.append(one(objects, "ConfigMap", "tidegate-engines", "models")["data"])
+    for found in told:
+        assert found.items() >= {**env, "AWS_DEFAULT_REGION": "eu-test-1"}.items()
+
+
 def test_a_gateway_has_time_to_drain(helm: Helm) -> None:
     from serving.gateway.drain import DRAIN_SECONDS  # noqa: PLC0415
 

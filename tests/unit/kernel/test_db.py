@@ -15,7 +15,7 @@ import tidegate.store.tables  # noqa: F401 - fills the metadata
 from tidegate import migrations
 from tidegate.clock import SystemClock
 from tidegate.db import Database, UtcDateTime, metadata
-from tidegate.errors import ContractBroken, InvalidInput, ResourceExhausted, Unavailable
+from tidegate.errors import ContractBroken, Denied, InvalidInput, ResourceExhausted, Unavailable
 from tidegate.ledger import Ledger
 
 
@@ -117,3 +117,26 @@ def test_opening_an_up_to_date_database_does_not_import_alembic(tmp_path: Path) 
         [sys.executable, "-c", code, url], capture_output=True, text=True, check=True, env=dict(os.environ)
     )
     assert found.stdout.strip() == "False"
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("user", "database", "said"),
+    [
+        ("tidegate", "nobody_made_it", 'database "nobody_made_it" does not exist'),
+        ("nobody", "postgres", 'role "nobody" does not exist'),
+        ("looks_only", "postgres", "permission denied for schema public"),
+    ],
+)
+def test_what_a_server_refuses_is_said_in_its_words(postgres_url: str, user: str, database: str, said: str) -> None:
+    engine = sa.create_engine(
+        sa.make_url(f"{postgres_url}/postgres").set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT"
+    )
+    with engine.connect() as conn:
+        conn.execute(sa.text("DROP ROLE IF EXISTS looks_only"))
+        conn.execute(sa.text("CREATE ROLE looks_only LOGIN"))
+    engine.dispose()
+    url = sa.make_url(f"{postgres_url}/{database}").set(username=user)
+    with pytest.raises(Denied, match="TIDEGATE_DATABASE_URL") as caught:
+        Database.open(url.render_as_string(hide_password=False))
+    assert caught.value.problem.endswith(f"refuses: {said}")

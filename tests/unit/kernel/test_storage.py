@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.storage_contract import StorageContract
 from tidegate.adapters import storage
-from tidegate.errors import InvalidInput, NotFound, ResourceExhausted, Unavailable
+from tidegate.errors import InvalidInput, ResourceExhausted, Unavailable
 from tidegate.ids import new_id
 
 
@@ -18,47 +19,8 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     yield str(tmp_path / "a folder") if request.param == "path" else storage.to_uri(tmp_path / "a folder")
 
 
-def test_what_is_written_is_read_again(folder: str) -> None:
-    address = storage.join(folder, "deep", "report.json")
-    assert not storage.exists(address)
-    storage.write_text(address, "tide ≈ gate")
-    storage.write_text(address, "gate ≈ tide")
-    assert storage.exists(address)
-    assert storage.read_text(address) == "gate ≈ tide"
-    assert storage.list_files(folder) == ["deep/report.json"]
-
-
-def test_what_is_not_there_is_named(folder: str, tmp_path: Path) -> None:
-    address = storage.join(folder, "absent")
-    for look in (storage.read_bytes, storage.list_files, lambda uri: storage.local_path(uri, tmp_path / "cache")):
-        with pytest.raises(NotFound, match="absent"):
-            look(address)
-
-
-def test_a_tree_is_copied_and_found_locally(folder: str, tmp_path: Path) -> None:
-    storage.write_bytes(storage.join(folder, "a.bin"), b"\x00\x01")
-    storage.write_bytes(storage.join(folder, "sub/b.bin"), b"b")
-    target = str(tmp_path / "copy")
-    storage.copy_tree(folder, target)
-    assert storage.list_files(target) == ["a.bin", "sub/b.bin"]
-    local = storage.local_path(folder, tmp_path / "cache")
-    assert (local / "sub" / "b.bin").read_bytes() == b"b"
-    assert storage.local_path(folder, tmp_path / "cache") == local
-
-
-def test_a_deleted_tree_is_gone_and_may_be_deleted_again(folder: str) -> None:
-    for name in ("01A/report.html", "01A/deep/data.json", "01B/report.html"):
-        storage.write_text(storage.join(folder, name), "x")
-    for _ in range(2):
-        storage.remove_tree(storage.join(folder, "01A"))
-        assert storage.list_files(folder) == ["01B/report.html"]
-
-
-def test_bytes_that_are_no_text_are_an_input_error(folder: str) -> None:
-    address = storage.join(folder, "latin.txt")
-    storage.write_bytes(address, b"ok \xff")
-    with pytest.raises(InvalidInput, match="byte 3"):
-        storage.read_text(address)
+class TestStorage(StorageContract):
+    """All of it, and again on a real S3 server in tests/integration/storage."""
 
 
 @pytest.mark.parametrize("part", ["/etc/passwd", "../up", "a/../../b"])

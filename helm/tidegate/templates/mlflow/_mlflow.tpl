@@ -33,7 +33,7 @@ env:
   - {name: DO_NOT_TRACK, value: "true"}
   - {name: MLFLOW_SERVER_ENABLE_JOB_EXECUTION, value: "false"}
   - {name: GIT_PYTHON_REFRESH, value: quiet}
-  {{- range $name, $value := .Values.objectStorage.env }}
+  {{- range $name, $value := include "tidegate.storageEnvironment" . | fromJson }}
   - {name: {{ $name }}, value: {{ toString $value | quote }}}
   {{- end }}
   {{- with $v.extraEnv }}

@@ -1,0 +1,35 @@
+"""Alerts as Alertmanager sends them, to the receiver of an installation."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import httpx
+
+from tests.cluster.installation import Installation
+from tests.cluster.node import Json
+
+
+def post(platform: Installation, name: str, description: str = "") -> httpx.Response:
+    """A delivery of one firing alert of that name; a name is always the same alert."""
+    token = platform.node.kubectl(
+        "get",
+        "secret",
+        "tidegate-receiver",
+        "-o",
+        "go-template={{.data.token | base64decode}}",
+        namespace=platform.namespace,
+    )
+    labels = {"alertname": name, "model": "nobody"}
+    alert: Json = {
+        "status": "firing",
+        "labels": labels,
+        "annotations": {"description": description},
+        "startsAt": datetime(2026, 3, 1, tzinfo=UTC).isoformat(),
+        "endsAt": "0001-01-01T00:00:00Z",
+        "fingerprint": name,
+    }
+    body = {"version": "4", "status": "firing", "receiver": "tidegate", "groupLabels": {}, "commonLabels": labels,
+            "commonAnnotations": {}, "externalURL": "", "groupKey": name, "alerts": [alert]}  # fmt: skip
+    url = f"{platform.url('receiver')}/v1/alerts/alertmanager"
+    return httpx.post(url, json=body, headers={"authorization": f"Bearer {token}"}, trust_env=False, timeout=30)
