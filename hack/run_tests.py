@@ -99,8 +99,8 @@ def _integration() -> Iterator[Step]:
     waits = {
         "chart": ("build Kubernetes", "build Helm"),
         "images": ("build images",),
-        "storage": ("build MinIO",),
-        **dict.fromkeys(("compute", "engines", "features", "registry", "train"), ()),
+        **dict.fromkeys(("features", "storage"), ("build MinIO",)),
+        **dict.fromkeys(("compute", "engines", "registry", "train"), ()),
     }
     for folder in sorted((ROOT / "tests" / "integration").iterdir()):
         if any(folder.glob("test_*.py")):

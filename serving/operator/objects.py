@@ -36,6 +36,8 @@ class Objects:
         self._check = check
         self._lock = threading.RLock()
         self._known: dict[str, dict[str, Object]] = {}
+        self.missing = "the API server's objects have not been listed yet"
+        """Why nothing can be operated: empty once every kind was listed, until one of them is gone."""
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -50,6 +52,7 @@ class Objects:
                 items, version = self.api.list(kind)
             except NotThere as error:
                 step = "Install the tidegate chart's definitions (helm/tidegate/files/crds) and KubeRay."
+                self.missing = f"the API server knows no {kind.plural} of {kind.version}. {step}"
                 raise NotFound(f"the API server knows no {kind.plural} of {kind.version}", next_step=step) from error
             with self._lock:
                 newer = self._known.get(kind.kind, {})
@@ -62,6 +65,7 @@ class Objects:
                 self._known[kind.kind] = later | {
                     name: _newest(item, newer[name]) if name in newer else item for name, item in listed.items()
                 }
+        self.missing = ""
 
     def seen(self, kind: str, event: str | None, body: Object) -> None:
         """What a watch reported."""

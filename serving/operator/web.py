@@ -36,9 +36,8 @@ def serve(operator: Operator, host: str, port: int, webhook_secret: Path | None 
                     operator.metrics.waiting.set(0)
                 self._answer(200, CONTENT_TYPE_LATEST, operator.metrics.render())
             elif self.path in {"/healthz", "/readyz"}:
-                late = operator.controller.late
-                body = b"ok\n" if not late else b"the controller has not finished a round for too long\n"
-                self._answer(503 if late else 200, "text/plain", body)
+                wrong = _not_ready(operator) if self.path == "/readyz" else _not_healthy(operator)
+                self._answer(503 if wrong else 200, "text/plain", f"{wrong or 'ok'}\n".encode())
             else:
                 self._answer(404, "text/plain", b"/metrics, /healthz, /readyz\n")
 
@@ -66,6 +65,15 @@ def serve(operator: Operator, host: str, port: int, webhook_secret: Path | None 
     server = ThreadingHTTPServer((host, port), Handler)
     threading.Thread(target=server.serve_forever, name="web", daemon=True).start()
     return server
+
+
+def _not_healthy(operator: Operator) -> str:
+    return "the controller has not finished a round for too long" if operator.controller.late else ""
+
+
+def _not_ready(operator: Operator) -> str:
+    """What only a person can mend is no reason for the kubelet to restart it."""
+    return _not_healthy(operator) or operator.objects.missing
 
 
 def _delivered(

@@ -1,4 +1,4 @@
-"""A shared feature store of real parts: PostgreSQL, Redis, and MinIO where it is built."""
+"""A shared feature store of real parts: PostgreSQL, Redis, MinIO."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from components.datasets.rows import write_csv
 from components.features.logic import run
 from components.features.spec import FeaturesResult
 from components.prepare.logic import run as run_prepare
-from tests.integration.features.objects import object_storage
+from tests.minio import CannotBuild, Minio, free_port, minio
 from tests.redis_server import PASSWORD, RedisServer, redis_server
 from tests.shared_features import configuration
 from tests.unit.store.databases import create_database, postgres_url
@@ -93,8 +93,17 @@ def histories(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     if request.param == "file":
         yield {"TIDEGATE_FEATURES__HISTORY_URI": f"file://{folder}"}
         return
-    with object_storage(folder / "data", "models") as environment:
-        yield {**environment, "TIDEGATE_FEATURES__HISTORY_URI": "s3://models/features"}
+    try:
+        minio()
+    except CannotBuild as why:
+        pytest.skip(f"no MinIO: {why}")
+    server = Minio(folder, "127.0.0.1", free_port())
+    try:
+        server.start()
+        server.client().create_bucket(Bucket="models")
+        yield {**server.environment, "TIDEGATE_FEATURES__HISTORY_URI": "s3://models/features"}
+    finally:
+        server.stop()
 
 
 @pytest.fixture(scope="module")

@@ -40,6 +40,11 @@ class Running:
             return False
         return "tidegate_operator_leading 1.0" in said
 
+    def probe(self, name: str) -> tuple[int, str]:
+        """What the kubelet is told."""
+        answer = httpx.get(f"http://127.0.0.1:{self.port}/{name}", trust_env=False, timeout=5)
+        return answer.status_code, answer.text
+
     def hears(self, name: str) -> bool:
         """Whether an action is answered that a list of now and then would find only minutes later."""
         spec = f"deployment: nothing\n  action: Pause\n  requestedBy: admin\n  reason: {name}"
@@ -93,8 +98,12 @@ def test_definitions_that_go_and_come_back_are_watched_again(operator: Running) 
     until(
         "it says so", lambda: "NotFound: the API server knows no modelrollouts" in operator.log.read_text(), seconds=60
     )
+    until("it is not ready", lambda: operator.probe("readyz")[0] == 503, seconds=60)
+    assert "the API server knows no modelrollouts" in operator.probe("readyz")[1]
+    assert operator.probe("healthz")[0] == 200, "a restart would mend nothing"
     install(operator.api, *DEFINITIONS)
     until("it leads", operator.leads, seconds=30)
+    until("it is ready", lambda: operator.probe("readyz") == (200, "ok\n"), seconds=60)
     assert operator.hears("after")
     operator.api.kill()
     operator.api.start()

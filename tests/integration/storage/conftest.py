@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import s3fs
 
-from tests.minio import CannotBuild, Minio, minio
+from tests.minio import CannotBuild, Minio, free_port, minio
 from tidegate.ids import new_id
 
 Environment = Callable[..., None]
@@ -21,10 +20,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Minio]:
         minio()
     except CannotBuild as why:
         pytest.skip(f"no MinIO: {why}")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    started = Minio(tmp_path_factory.mktemp("minio"), "127.0.0.1", port)
+    started = Minio(tmp_path_factory.mktemp("minio"), "127.0.0.1", free_port())
     try:
         started.start()
         yield started
