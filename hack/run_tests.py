@@ -51,8 +51,8 @@ class Outcome:
 
 
 def build(name: str, *command: str, after: tuple[str, ...] = ()) -> Step:
-    """One at a time, since each takes all processors, and the tests beside it go first."""
-    return Step(name, ("nice", "-n", "10", *command), after, alone="build", build=True)
+    """One at a time, since each takes all processors."""
+    return Step(name, command, after, alone="build", build=True)
 
 
 def group(name: str, *arguments: str, after: tuple[str, ...] = (), alone: str = "") -> Step:
@@ -62,7 +62,11 @@ def group(name: str, *arguments: str, after: tuple[str, ...] = (), alone: str = 
 
 
 def steps(environment: Mapping[str, str]) -> list[Step]:
-    """In the order in which they are taken: builds that others wait for, then the longest."""
+    """In the order in which they are taken.
+
+    Builds and then the node's two groups, which run one after the other, are the longest way through: they go first.
+    Beside the compilers go the groups that wait for none, and those that need many processors themselves go last.
+    """
     images = "hack/images/setup.sh && BASE_IMAGE=local hack/images/build.sh --archive operator receiver mlflow"
     node = environment.get("TIDEGATE_NODE", "1") != "0"
     found = [build("build Kubernetes", "hack/kube/build.sh")]
@@ -83,14 +87,14 @@ def steps(environment: Mapping[str, str]) -> list[Step]:
             group("tests/cluster", *_files("tests/cluster"), after=platform, alone="node"),
             group("tests/cluster/kfp", after=("build Kubeflow Pipelines", *platform), alone="node"),
         ]
+    found += [
+        group("tests/unit", "tests/unit", "-m", "not integration"),
+        group("tests/unit, with a real part", "tests/unit", "-m", "integration"),
+        *sorted(_integration(), key=lambda step: len(step.after)),
+        group("tests/e2e/operator", after=("build Kubernetes",)),
+    ]
     if environment.get("TIDEGATE_LOOP", "1") != "0":
         found.append(group("tests/e2e/test_loop.py"))
-    found += [
-        group("tests/e2e/operator", after=("build Kubernetes",)),
-        *_integration(),
-        group("tests/unit, with a real part", "tests/unit", "-m", "integration"),
-        group("tests/unit", "tests/unit", "-m", "not integration"),
-    ]
     return found
 
 
