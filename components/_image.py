@@ -2,5 +2,5 @@
 
 from __future__ import annotations
 
-BASE_IMAGE = "ghcr.io/tidegate/pipeline-data:0.1.0"
+BASE_IMAGE = "registry.example.com/tidegate/pipeline-data:0.1.0"
 """Compiled packages name it; an installation with a registry of its own replaces it when it compiles."""

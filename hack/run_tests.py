@@ -17,9 +17,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,6 +124,8 @@ class Runner:
         self._scratch = scratch
         self._jobs = jobs
         self._running: set[subprocess.Popen[str]] = set()
+        self._ending = False
+        self._lock = threading.Lock()
 
     def run(self, todo: list[Step]) -> list[Outcome]:
         order = graphlib.TopologicalSorter({step.name: step.after for step in todo})
@@ -163,7 +167,19 @@ class Runner:
         started = time.monotonic()
         # Coverage of each in a file of its own: two that append to one would lose lines.
         environment = {**os.environ, "COVERAGE_FILE": str(self._scratch / f".coverage.{step.name.replace('/', '-')}")}
-        process = subprocess.Popen(
+        with self._lock:  # a process that is started is also one that an interrupt finds
+            if self._ending:
+                return Outcome(step, 1, 0.0, "not run: interrupted\n")
+            process = self._start(step, environment)
+            self._running.add(process)
+        output, _ = process.communicate()
+        with self._lock:
+            self._running.discard(process)
+        status = 0 if process.returncode == NO_TESTS and len(sys.argv) > 1 else process.returncode
+        return Outcome(step, status, time.monotonic() - started, output or "")
+
+    def _start(self, step: Step, environment: Mapping[str, str]) -> subprocess.Popen[str]:
+        return subprocess.Popen(
             step.command,
             cwd=ROOT,
             env=environment,
@@ -174,11 +190,6 @@ class Runner:
             errors="replace",
             start_new_session=self._jobs > 1,
         )
-        self._running.add(process)
-        output, _ = process.communicate()
-        self._running.discard(process)
-        status = 0 if process.returncode == NO_TESTS and len(sys.argv) > 1 else process.returncode
-        return Outcome(step, status, time.monotonic() - started, output or "")
 
     def _tell(self, outcome: Outcome, number: int, of: int) -> None:
         word = {0: "done" if outcome.step.build else "passed"}.get(outcome.status, "FAILED")
@@ -193,9 +204,14 @@ class Runner:
 
     def _end(self) -> None:
         """As Ctrl-C does: fixtures take down what they brought up."""
-        for process in list(self._running):
-            if self._jobs > 1:
-                os.killpg(process.pid, signal.SIGINT)
+        with self._lock:
+            self._ending = True
+            for process in self._running:
+                with suppress(ProcessLookupError):
+                    if self._jobs > 1:
+                        os.killpg(process.pid, signal.SIGINT)
+                    else:  # of this process' own group: Ctrl-C reached it already, a signal from elsewhere did not
+                        process.send_signal(signal.SIGINT)
 
 
 def say(text: str) -> None:
@@ -247,8 +263,8 @@ def _interrupted(*_: object) -> None:
 if __name__ == "__main__":
     # What a CI system sends at its limit: nothing may be left running. A shell lets its background jobs ignore SIGINT,
     # and what they start as well; with a handler here it means the same to pytest again.
-    signal.signal(signal.SIGTERM, _interrupted)
-    signal.signal(signal.SIGINT, _interrupted)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, _interrupted)
     try:
         sys.exit(main())
     except KeyboardInterrupt:

@@ -33,7 +33,7 @@ Seconds = Annotated[int, Field(strict=True, ge=1, le=604_800)]
 class Images(Resource):
     """One image a role."""
 
-    registry: Text = Field(default="ghcr.io", description="images are <registry>/tidegate/<role>:<tag>")
+    registry: Text = Field(default="registry.example.com", description="images are <registry>/tidegate/<role>:<tag>")
     tag: str = Field(default="", max_length=128, description="unset: this release")
     pipeline_data: str = Field(default="", description="whole reference of the image of step pods; wins")
     train: str = Field(default="", description="whole reference of the image of training jobs; wins")

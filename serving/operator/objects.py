@@ -38,6 +38,8 @@ class Objects:
         self._known: dict[str, dict[str, Object]] = {}
         self.missing = "the API server's objects have not been listed yet"
         """Why nothing can be operated: empty once every kind was listed, until one of them is gone."""
+        self.listed = False
+        """Whether every kind has been listed once."""
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -65,7 +67,7 @@ class Objects:
                 self._known[kind.kind] = later | {
                     name: _newest(item, newer[name]) if name in newer else item for name, item in listed.items()
                 }
-        self.missing = ""
+        self.missing, self.listed = "", True
 
     def seen(self, kind: str, event: str | None, body: Object) -> None:
         """What a watch reported."""

@@ -72,8 +72,12 @@ def _not_healthy(operator: Operator) -> str:
 
 
 def _not_ready(operator: Operator) -> str:
-    """What only a person can mend is no reason for the kubelet to restart it."""
-    return _not_healthy(operator) or operator.objects.missing
+    """What only a person can mend is no reason for the kubelet to restart it.
+
+    Only who leads lists again and again, so only it notices that a kind is back.
+    """
+    current = operator.controller.leads or not operator.objects.listed
+    return _not_healthy(operator) or (operator.objects.missing if current else "")
 
 
 def _delivered(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tidegate.cli.context import open_database
+from tidegate.cli.context import actor, open_database
 from tidegate.cli.output import Format, OutputOption, console, render
 from tidegate.clock import SystemClock
 from tidegate.errors import InvalidInput, NotFound
@@ -99,9 +99,9 @@ def alias(
             "the alias 'champion' is set by the controller alone",
             next_step=f"Nominate the version: tidegate models alias {found.key} challenger.",
         )
+    ledger = Ledger(open_database(), SystemClock())  # first: an alias that no ledger hears of is a gap in the record
     registry.set_alias(found.name, name, found.version)
-    payload = {"alias": name, "version": found.version}
-    Ledger(open_database(), SystemClock()).append("alias.set", found.name, payload, actor="cli")
+    ledger.append("alias.set", found.name, {"alias": name, "version": found.version}, actor=actor())
     console(stderr=True).print(f"{found.name}@{name} is version {found.version}")
 
 

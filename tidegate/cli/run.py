@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tidegate.cli.context import open_database
+from tidegate.cli.context import actor, open_database
 from tidegate.cli.output import Format, OutputOption, console, render
 from tidegate.clock import SystemClock
 from tidegate.errors import InvalidInput, NotFound
@@ -173,7 +173,7 @@ def _run(pipeline: str, run: str, arguments: dict[str, Any]) -> dict[str, Any]:
             out.print(f"  {event.step} {event.kind} in {event.seconds:.1f} s", markup=False)
 
     out.print(f"run {run}", markup=False)
-    outputs = run_pipeline(load_settings(), pipeline, arguments, run=run, actor="cli", on_event=told)
+    outputs = run_pipeline(load_settings(), pipeline, arguments, run=run, actor=actor(), on_event=told)
     out.print(f"run {run} succeeded; see: tidegate run show {run}", markup=False)
     return outputs
 

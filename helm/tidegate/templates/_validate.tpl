@@ -42,8 +42,11 @@
 {{- if and $v.redis.existingSecret (not $v.redis.address) -}}
 {{- $said = append $said "redis.existingSecret is set but redis.address is not: give Redis' host:port, or unset the Secret" -}}
 {{- end -}}
-{{- if regexMatch "://[^/\\s\"]*:[^/$\\s\"]+@|password[\"=: ]+[^\"=: $]" ($v.features.config | toJson) -}}
+{{- if regexMatch "://[^/\\s\"]*:[^/$\\s\"]+@|password[\\\\\"=: ]+[^\\\\\"=: $]" ($v.features.config | toJson) -}}
 {{- $said = append $said "features.config holds a password: write ${NAME} in its place, and give NAME to the gateways by gateway.extraEnv and to pipeline steps in their Secret" -}}
+{{- end -}}
+{{- if and $v.features.config $v.networkPolicy.redis (not $v.networkPolicy.redisPorts) (not $v.redis.address) -}}
+{{- $said = append $said "networkPolicy.redis names peers of the online store, but no port of it is known: set networkPolicy.redisPorts" -}}
 {{- end -}}
 {{- if and (eq $v.driftChecks.mode "kfp") $v.driftChecks.deployments -}}
 {{- $said = append $said "driftChecks.deployments is set, but driftChecks.mode=kfp renders no CronJob: empty the list and use 'tidegate pipelines schedule', or set the mode to cronjob" -}}

@@ -88,6 +88,11 @@ def test_an_application_may_touch_what_it_brings(helm: Helm, environment: str) -
     application = _application(environment)["spec"]
     assert {source["repoURL"] for source in application["sources"]} <= set(project["sourceRepos"])
     assert application["destination"] in project["destinations"]
+    allowed = {
+        item["namespace"] for item in project["destinations"] if item["name"] == application["destination"]["name"]
+    }
+    objects = documents(helm.run("template", *_arguments(environment)))
+    assert {item["metadata"]["namespace"] for item in objects if "namespace" in item["metadata"]} <= allowed
     allowed = {item["kind"] for item in project["clusterResourceWhitelist"]}
     for item in documents(helm.run("template", *_arguments(environment))):
         assert "namespace" in item["metadata"] or item["kind"] in allowed

@@ -112,10 +112,40 @@ def test_all_that_is_missing_is_said_at_once_with_what_to_do(helm: Helm) -> None
             {"features": {"config": {"online_store": {"connection_string": "a:1,password=b"}}}},
             "features.config holds a password",
         ),
+        (
+            {"features": {"config": {"online_store": {"connection_string": 'a:1,password="b"'}}}},
+            "features.config holds a password",
+        ),
+        (
+            {
+                "features": {"config": {"project": "a"}},
+                "networkPolicy": {"redis": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]},
+            },
+            "set networkPolicy.redisPorts",
+        ),
     ],
 )
 def test_values_that_contradict_each_other_are_refused(helm: Helm, values: Json, said: str) -> None:
     assert said in helm.refusal(merged(BASE, values))
+
+
+def test_a_feature_store_of_ones_own_as_the_documentation_has_it(helm: Helm) -> None:
+    blocks = re.findall(
+        r"^```yaml\n(features:\n.*?)^```", (ROOT / "docs" / "chart.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    (values,) = (yaml.safe_load(block) for block in blocks)
+    written = one(helm.render(merged(BASE, values)), "ConfigMap", "tidegate-features")["data"]["feature_store.yaml"]
+    assert yaml.safe_load(written) == values["features"]["config"]
+
+
+def test_every_pod_that_pulls_has_the_registrys_credentials(helm: Helm) -> None:
+    values: Json = {"image": {"pullSecrets": [{"name": "pull"}]}, "pipelines": {"namespaces": ["runs"]}}
+    objects = helm.render(merged(BASE, values))
+    for name in ("tidegate-engine", "tidegate-training"):
+        assert one(objects, "ServiceAccount", name)["imagePullSecrets"] == [{"name": "pull"}]
+    for body in objects:
+        if body["kind"] in {"Deployment", "Job"}:
+            assert body["spec"]["template"]["spec"]["imagePullSecrets"] == [{"name": "pull"}]
 
 
 def test_every_group_of_the_schema_is_closed_and_every_value_described() -> None:

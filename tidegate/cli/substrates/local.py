@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Sequence
 from typing import Any
 
 from serving.rollout.operator_actions import REFUSED
 from serving.rollout.state import RolloutState
-from tidegate.cli.context import open_database
+from tidegate.cli.context import actor, open_database
 from tidegate.cli.substrates.port import Answer, Applied, Asked, Deployment
 from tidegate.cli.substrates.requester import names_requester, with_requester
 from tidegate.clock import SystemClock
@@ -50,7 +49,7 @@ class LocalRollouts:
         return [{**fact.payload, "time": fact.time.isoformat(timespec="seconds")} for fact in facts]
 
     def submit(self, deployment: str, action: str, reason: str, rollout: str | None) -> Asked:
-        made = self._actions.submit(deployment, action, _me(), reason, rollout)
+        made = self._actions.submit(deployment, action, actor(), reason, rollout)
         return Asked(made.id, made.id, deployment, made.by)
 
     def answer(self, asked: Asked) -> Answer | None:
@@ -111,7 +110,7 @@ class LocalResources:
         if not names_requester(resource, known):
             return resource
         changed = before is None or before.spec != resource.spec
-        return with_requester(resource, known, _me(), changed=changed)
+        return with_requester(resource, known, actor(), changed=changed)
 
 
 def _database() -> Database:
@@ -120,10 +119,6 @@ def _database() -> Database:
     except NotFound as error:
         step = f"{error.next_step} For a cluster name its namespace with -n, or set TIDEGATE_PROFILE=cluster."
         raise NotFound(error.problem, next_step=step) from None
-
-
-def _me() -> str:
-    return f"cli:{getpass.getuser()}"
 
 
 def _deployment(stored: StoredResource) -> Deployment:
