@@ -22,7 +22,7 @@ from tests.cluster.node import ADDRESS, ROOT, Json
 from tests.minio import Minio
 from tests.postgres import Postgres
 
-BUCKET = "models"
+BUCKET = "bank-models"
 """As docs/cluster.md names it."""
 
 
