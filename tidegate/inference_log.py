@@ -19,14 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 from tidegate.adapters import storage
 from tidegate.adapters.object_storage import open_remote, translated
-from tidegate.errors import InvalidInput, ResourceExhausted, Unavailable
+from tidegate.errors import InvalidInput, ResourceExhausted, Unavailable, is_no_room
 from tidegate.ids import new_id
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_NO_SPACE = (28, 122)  # ENOSPC, EDQUOT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +191,7 @@ def _write_part(root: str | Path, folder: str, rows: Sequence[LogRow]) -> str:
     except OSError as error:
         with contextlib.suppress(OSError):
             part.unlink()
-        if error.errno in _NO_SPACE or "No space left" in str(error):
+        if is_no_room(error) or "No space left" in str(error):
             raise ResourceExhausted(
                 f"no space for the inference log in {root}", next_step="Free disk space; the rows are kept meanwhile."
             ) from None

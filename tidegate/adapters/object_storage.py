@@ -6,13 +6,12 @@ connection and says nothing never ends (aiohttp awaits "100 Continue" without a 
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tidegate.errors import Denied, NotFound, ResourceExhausted, TidegateError, Unavailable
+from tidegate.errors import Denied, NotFound, ResourceExhausted, TidegateError, Unavailable, is_no_room
 
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 15  # without a byte; a long transfer that moves is not ended
@@ -20,7 +19,6 @@ _TRIES = 3  # of one request, also after a 500 or 503 of the server's
 _ROUNDS = 2  # of those: s3fs's own, which alone covers an answer that breaks off in its middle
 _WRITE_SECONDS = 90.0
 _WRITE_SECONDS_PER_BYTE = 1 / (256 << 10)
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _VENDORS = {"botocore", "aiobotocore", "aiohttp", "urllib3", "gcsfs", "adlfs"}
 """Packages whose errors reach us as they are; fsspec asks drivers for OSErrors, but not all are translated."""
 
@@ -106,7 +104,7 @@ def _no_bucket(uri: str, error: BaseException) -> NotFound | None:
 
 
 def _from_system(uri: str, error: OSError) -> TidegateError:
-    if error.errno in _NO_ROOM:
+    if is_no_room(error):
         return ResourceExhausted(f"no room left on the disk to write {uri}", next_step="Free some room and try again.")
     said = str(error.strerror or error).rstrip(".") or "it does not answer in time"
     if uri.startswith("s3://") and isinstance(error, PermissionError):

@@ -138,8 +138,11 @@ def test_a_changed_copy_in_the_cache_is_refused(folder: Path, tmp_path: Path) ->
 def test_a_full_disk_is_told_before_and_after_the_fact(tmp_path: Path) -> None:
     with pytest.raises(ResourceExhausted, match="MB"), disk_room(tmp_path, 1 << 60):
         pytest.fail("the block must not run")
-    with pytest.raises(ResourceExhausted, match="full"), disk_room(tmp_path):
-        raise OSError(errno.ENOSPC, "No space left on device")
+    for full in (errno.ENOSPC, errno.EDQUOT):
+        with pytest.raises(ResourceExhausted, match="full"), disk_room(tmp_path):
+            raise OSError(full, "No space left on device")
+    with pytest.raises(OSError, match="Input/output"), disk_room(tmp_path):
+        raise OSError(errno.EIO, "Input/output error")
 
 
 def test_a_lock_is_waited_for_and_given_up_with_a_reason(tmp_path: Path) -> None:
