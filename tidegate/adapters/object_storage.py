@@ -19,7 +19,7 @@ _TRIES = 3  # of one request, also after a 500 or 503 of the server's
 _ROUNDS = 2  # of those: s3fs's own, which alone covers an answer that breaks off in its middle
 _WRITE_SECONDS = 90.0
 _WRITE_SECONDS_PER_BYTE = 1 / (256 << 10)
-_VENDORS = {"botocore", "aiobotocore", "aiohttp", "urllib3", "gcsfs", "adlfs"}
+_VENDORS = {"botocore", "aiobotocore", "aiohttp", "urllib3", "gcsfs", "adlfs", "google", "azure"}
 """Packages whose errors reach us as they are; fsspec asks drivers for OSErrors, but not all are translated."""
 
 
@@ -76,9 +76,9 @@ def translated(uri: str) -> Iterator[None]:
     except OSError as error:
         raise _from_system(uri, error) from error
     except Exception as error:
-        # botocore says a wrong AWS_ENDPOINT_URL by a bare ValueError.
+        # botocore says a wrong AWS_ENDPOINT_URL by a bare ValueError; kinds of it are about content.
         vendor = type(error).__module__.partition(".")[0] in _VENDORS
-        if not vendor and not (isinstance(error, ValueError) and uri.startswith("s3://")):
+        if not vendor and not (type(error) is ValueError and uri.startswith("s3://")):
             raise
         raise _from_vendor(uri, error) from error
 
