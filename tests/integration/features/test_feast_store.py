@@ -169,7 +169,12 @@ def test_a_missing_view_is_looked_for_every_few_seconds_and_not_at_every_request
 ) -> None:
     looks: list[FeatureStore] = []
     refresh = FeatureStore.refresh_registry
-    monkeypatch.setattr(FeatureStore, "refresh_registry", lambda store: (looks.append(store), refresh(store)))
+
+    def counted(store: FeatureStore) -> None:
+        looks.append(store)
+        refresh(store)
+
+    monkeypatch.setattr(FeatureStore, "refresh_registry", counted)
     clock = ManualClock()
     reader = FeastOnline(LocalSite(world.repository), clock)
     for wanted in (1, 2):
