@@ -30,10 +30,12 @@ def program() -> str:
     if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
         apt = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300"]
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        # Lists that are only partly renewed are no failure yet.
         subprocess.run([*apt, "update"], check=False, capture_output=True, env=environment)
         install = [*apt, "install", "-y", "--no-install-recommends", "redis-tools"]
-        subprocess.run(install, check=False, capture_output=True, env=environment)
+        done = subprocess.run(install, check=False, capture_output=True, text=True, env=environment)
         found = shutil.which("redis-check-rdb")
+        assert found is not None, f"Redis cannot be installed, apt-get ends with {done.returncode}: {done.stderr}"
     if found is None:
         pytest.skip("no Redis on this machine: as root, apt-get install redis-tools")
     return found

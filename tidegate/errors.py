@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 
 class TidegateError(Exception):
     """Base of all errors of tidegate.
@@ -80,3 +82,8 @@ class ResourceExhausted(TidegateError):
     """The machine or a quota has no room left: disk, memory, ports, adapter slots."""
 
     exit_code = 8
+
+
+def is_no_room(error: BaseException) -> bool:
+    """Whether a disk, or a quota on it, is full."""
+    return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}

@@ -19,14 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 from tidegate.adapters import storage
 from tidegate.adapters.object_storage import open_remote, translated
-from tidegate.errors import InvalidInput, ResourceExhausted, Unavailable
+from tidegate.errors import ContractBroken, InvalidInput, ResourceExhausted, Unavailable, is_no_room
 from tidegate.ids import new_id
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_NO_SPACE = (28, 122)  # ENOSPC, EDQUOT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +128,7 @@ def read_window(root: str | Path, model: str, start: datetime, end: datetime) ->
 
     Raises:
         InvalidInput: the model name is no folder name, or the times have no zone or are reversed.
+        ContractBroken: a part is no Parquet with our columns.
         Unavailable: the folder or object store cannot be read.
     """
     import pyarrow as pa  # noqa: PLC0415
@@ -138,9 +138,13 @@ def read_window(root: str | Path, model: str, start: datetime, end: datetime) ->
 
 
 def read_batches(root: str | Path, model: str, start: datetime, end: datetime) -> Iterator[pa.RecordBatch]:
-    """The same rows part by part, for windows larger than memory; not ordered."""
+    """The same rows part by part, for windows larger than memory; not ordered.
+
+    Raises:
+        ContractBroken: a part is no Parquet with our columns.
+        InvalidInput, Unavailable: see `read_window`.
+    """
     import pyarrow.compute as pc  # noqa: PLC0415
-    import pyarrow.parquet as pq  # noqa: PLC0415
 
     start, end = _utc(start), _utc(end)
     if start > end:
@@ -152,9 +156,25 @@ def read_batches(root: str | Path, model: str, start: datetime, end: datetime) -
         filesystem, base = _filesystem(root)
         paths = list(_parts(filesystem, base, model, start, end))
     for path in paths:
-        with translated(str(root)):
-            table = pq.read_table(path, filesystem=filesystem, schema=schema(), filters=inside, partitioning=None)
-        yield from (batch for batch in table.to_batches() if batch.num_rows)
+        local = storage.is_local(str(root))
+        address = path if local else f"{str(root).rstrip('/')}{path.removeprefix(base)}"
+        yield from (batch for batch in _read_part(address, inside).to_batches() if batch.num_rows)
+
+
+def _read_part(address: str, inside: Any) -> pa.Table:
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    # All of it first: pyarrow tells damaged content by OSError, too, as a disk or network would tell that it is away.
+    content = storage.read_bytes(address)
+    try:
+        return pq.read_table(pa.BufferReader(content), schema=schema(), filters=inside, partitioning=None)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OSError) as error:
+        said = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+        raise ContractBroken(
+            f"{address} is no part of an inference log, or damaged: {said}",
+            next_step="Restore the file from a backup, or move it out of the log; its requests are then missing.",
+        ) from error
 
 
 def _folder(model: str, moment: datetime) -> str:
@@ -192,7 +212,7 @@ def _write_part(root: str | Path, folder: str, rows: Sequence[LogRow]) -> str:
     except OSError as error:
         with contextlib.suppress(OSError):
             part.unlink()
-        if error.errno in _NO_SPACE or "No space left" in str(error):
+        if is_no_room(error) or "No space left" in str(error):
             raise ResourceExhausted(
                 f"no space for the inference log in {root}", next_step="Free disk space; the rows are kept meanwhile."
             ) from None

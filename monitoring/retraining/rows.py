@@ -35,8 +35,9 @@ def export_new_rows(
 ) -> int:
     """Writes the labelled requests of a deployment since a moment and returns how many.
 
-    Lines have `id`, `text`, `label`, `group` (the customer) and `event_time` (ISO 8601, UTC). The file appears whole,
-    and memory holds one chunk, whatever the log's size.
+    Lines have `id`, `text`, `label`, `group` (the customer) and `event_time` (ISO 8601, UTC). A request that the log
+    holds twice (its batch was written again after a failure) is one line. The file appears whole, and memory holds one
+    chunk and the ids of the labelled requests, whatever the log's size.
 
     Args:
         out: path or fsspec address of the file.
@@ -52,18 +53,19 @@ def export_new_rows(
     part = near.with_name(f"{near.name}.{os.getpid()}.part")
     try:
         near.parent.mkdir(parents=True, exist_ok=True)
-        count = 0
+        written: set[str] = set()
         served = _served(settings.inference_log.uri, model or deployment, deployment, since, clock.now())
         with part.open("w", encoding="utf-8") as file:
             while chunk := list(islice(served, _CHUNK)):
                 labels = EvidenceStore(db, clock).labels([row["request_id"] for row in chunk])
                 for row in chunk:
-                    if row["request_id"] in labels:
-                        file.write(json.dumps(_line(row, labels[row["request_id"]]), ensure_ascii=False) + "\n")
-                        count += 1
-        if count < min_rows:
+                    request = row["request_id"]
+                    if request in labels and request not in written:
+                        file.write(json.dumps(_line(row, labels[request]), ensure_ascii=False) + "\n")
+                        written.add(request)
+        if len(written) < min_rows:
             raise InvalidInput(
-                f"{count} requests of {deployment!r} since {since:%Y-%m-%dT%H:%M:%SZ} have a label, "
+                f"{len(written)} requests of {deployment!r} since {since:%Y-%m-%dT%H:%M:%SZ} have a label, "
                 f"a retraining needs {min_rows}",
                 next_step="Send labels with POST /v1/feedback, or lower the minimum.",
             )
@@ -74,7 +76,7 @@ def export_new_rows(
     finally:
         part.unlink(missing_ok=True)
         db.close()
-    return count
+    return len(written)
 
 
 def _served(root: str, model: str, deployment: str, since: datetime, until: datetime) -> Iterator[dict[str, Any]]:

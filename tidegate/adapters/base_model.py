@@ -25,6 +25,7 @@ from tidegate.adapters.base_model_files import (
     model_files,
 )
 from tidegate.adapters.gguf_conversion import CONVERSION, convert_gguf
+from tidegate.adapters.object_storage import open_remote, translated
 from tidegate.domain.training import BaseModelRef
 from tidegate.errors import ContractBroken, InvalidInput, NotFound, TidegateError, Unavailable
 from tidegate.ids import digest_file, digest_json
@@ -136,20 +137,10 @@ def _wheel_file(known: _Builtin) -> Path:
 
 
 def _remote(uri: str, store: Path) -> tuple[str, Path]:
-    import fsspec  # noqa: PLC0415  only addresses need it
-
     name = uri.rstrip("/").rsplit("/", 1)[1] or "base"
-    try:
-        filesystem, root = fsspec.core.url_to_fs(uri)
+    with translated(uri):
+        filesystem, root = open_remote(uri)
         listing = filesystem.ls(root, detail=True)
-    except FileNotFoundError:
-        raise NotFound(f"base model {uri!r}: there is no such folder", next_step="Check the address.") from None
-    except (ImportError, ValueError) as error:
-        raise InvalidInput(
-            f"base model {uri!r}: {error}", next_step="Install the fsspec driver of this scheme."
-        ) from None
-    except Exception as error:
-        raise _unreachable(uri, error) from error
     files = {Path(item["name"]).name: item for item in listing if item["type"] == "file"}
     files = {file: item for file, item in files.items() if is_model_file(file)}
     if not any(file.endswith(".safetensors") for file in files):
@@ -160,13 +151,9 @@ def _remote(uri: str, store: Path) -> tuple[str, Path]:
     key = digest_json({"uri": uri, "files": seen})[7:19]
 
     def fetch(folder: Path) -> None:
-        try:
+        with translated(uri), disk_room(store):  # a full disk is the cache's, and not the address's
             for file, item in files.items():
                 filesystem.get_file(item["name"], str(folder / file))
-        except OSError:
-            raise
-        except Exception as error:
-            raise _unreachable(uri, error) from error
 
     size = sum(int(item.get("size") or 0) for item in files.values())
     return name, _materialise(uri, store / f"{name}-{key}", fetch, size)
@@ -193,11 +180,6 @@ def _from_hub(uri: str, store: Path) -> Path:
             next_step="Without a hub in reach, name a folder or s3:// address, or builtin:smollm2-135m-instruct.",
         ) from error
     return Path(folder)
-
-
-def _unreachable(uri: str, error: Exception) -> Unavailable:
-    reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-    return Unavailable(f"base model {uri!r} cannot be fetched: {reason}", next_step="Check address and credentials.")
 
 
 def _materialise(uri: str, target: Path, fill: Callable[[Path], None], need_bytes: int) -> Path:

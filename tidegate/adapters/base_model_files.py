@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import json
 import os
@@ -14,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tidegate.errors import InvalidInput, NotFound, ResourceExhausted, Unavailable
+from tidegate.errors import InvalidInput, NotFound, ResourceExhausted, Unavailable, is_no_room
 from tidegate.ids import digest_bytes, digest_file, digest_json, digest_tree
 
 # What a model folder may contribute: weights as safetensors, configuration, tokenizer, chat template. Everything else
@@ -197,6 +196,6 @@ def disk_room(folder: Path, need_bytes: int = 0) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        if is_no_room(error):
             raise ResourceExhausted(f"the disk of {folder} is full", next_step=step) from error
         raise

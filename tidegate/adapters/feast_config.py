@@ -20,13 +20,16 @@ from tidegate.errors import InvalidInput
 
 REGISTRY_REFRESH_SECONDS: Final = 60
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
-_ADDRESS = re.compile(r"[^,=\s]+:\d+(,|$)")
+_ADDRESS = re.compile(r"[^,=\s/@]+:\d+(,|$)")
 _REQUIRED = ("project", "registry", "online_store")
 _FILE_STORES = ("file", "dask", "duckdb")
 """Offline stores of Feast that read the Parquet files that we write."""
 _WRITING = {"socket_timeout": "10", "socket_connect_timeout": "5"}
+_SERVING = {"socket_timeout": "2", "socket_connect_timeout": "2"}
 # A request waits a second at most. The client's own tries with pauses would let it end by time, without the reason.
-_SERVING = {"socket_timeout": "2", "socket_connect_timeout": "2", "retry": "null"}
+# Clients of a cluster and of Sentinel look elsewhere at their next try, and keep it.
+_SERVING_ONE = {**_SERVING, "retry": "null"}
+_CONTROL = re.compile(r"[\x00-\x1f]")
 _SEPARATORS = ',"\\'
 """What Feast's connection strings give a meaning of their own."""
 
@@ -42,8 +45,8 @@ def read_config(path: Path, environment: Mapping[str, str] = os.environ, *, serv
             request waits for a registry that hangs.
 
     Raises:
-        InvalidInput: there is no such file, it is no YAML mapping, it lacks a part, a variable is not set, Redis has no
-            address, or the offline store reads no files.
+        InvalidInput: there is no such file, it is no YAML mapping, it lacks a part, a variable is not set or holds what
+            Feast cannot carry, Redis has no address, or the offline store reads no files.
     """
     found = _parsed(path)
     missing = [name for name in _REQUIRED if not found.get(name)]
@@ -105,14 +108,30 @@ def _expanded(value: Any, key: str, path: Path, environment: Mapping[str, str]) 
                 next_step=f"Give this process the environment variable {name}, from a Secret if it is secret.",
             )
         found = environment[name]
-        if key == "connection_string" and any(mark in found for mark in _SEPARATORS):
-            raise InvalidInput(
-                f"{name} holds a comma, a double quote or a backslash, and Feast's connection string cannot carry it",
-                next_step="Give the online store a password without them.",
-            )
+        if key == "connection_string":
+            _check_carried(name, found)
         return found
 
     return _VARIABLE.sub(content, value)
+
+
+def _check_carried(name: str, value: str) -> None:
+    """Feast takes a value that it cannot decode as it stands, with its quotes: the password would only be wrong."""
+    if value.endswith(("\n", "\r")):
+        raise InvalidInput(
+            f"{name} ends with a line break, and Feast's connection string cannot carry it",
+            next_step="Make the Secret without it: 'echo' adds one, 'echo -n' and printf do not.",
+        )
+    if _CONTROL.search(value):
+        raise InvalidInput(
+            f"{name} holds a control character (a tab or a line break), and Feast's connection string cannot carry it",
+            next_step="Give the online store a password without it, or make the Secret anew if it came by mistake.",
+        )
+    if any(mark in value for mark in _SEPARATORS):
+        raise InvalidInput(
+            f"{name} holds a comma, a double quote or a backslash, and Feast's connection string cannot carry it",
+            next_step="Give the online store a password without them.",
+        )
 
 
 def _kind(part: Any) -> str:
@@ -122,6 +141,8 @@ def _kind(part: Any) -> str:
 def _complete(config: Config, path: Path, *, serving: bool) -> None:
     """What Feast's defaults leave out for a store that several pods share; whoever sets it otherwise is heard."""
     registry, online = config["registry"], config["online_store"]
+    if isinstance(registry, str):  # Feast's short form
+        registry = config["registry"] = {"path": registry}
     if isinstance(registry, dict):
         registry.setdefault("cache_ttl_seconds", REGISTRY_REFRESH_SECONDS)
         # Gateways go on reading the last values while a run writes the next ones.
@@ -137,15 +158,25 @@ def _complete(config: Config, path: Path, *, serving: bool) -> None:
         # Without it a corrected value of the same moment stays out of Redis, while training sees it. Its price is
         # that the last writer wins, and there is one writer at a time.
         online.setdefault("skip_dedup", True)
-        if online.get("redis_type", "redis") == "redis":
-            given = str(online.get("connection_string", ""))
-            first = given.partition(",")[0]
-            if not _ADDRESS.match(given):
-                raise InvalidInput(
-                    f"the feature store's configuration {path}: connection_string begins with {first!r}",
-                    next_step="Begin it with host:port, for example redis.data.svc:6379.",
-                )
-            online["connection_string"] = _with_options(given, _SERVING if serving else _WRITING)
+        given = str(online.get("connection_string", ""))
+        alone = online.get("redis_type", "redis") == "redis"
+        if not _is_addressed(given, alone=alone):
+            # Nothing of it is shown: whoever writes an address otherwise may have put the password there.
+            raise InvalidInput(
+                f"the feature store's configuration {path}: connection_string begins with no address",
+                next_step="Begin it with host:port, for example redis.data.svc:6379, without redis:// and without the "
+                "password; options follow after commas.",
+            )
+        limits = _WRITING if not serving else _SERVING_ONE if alone else _SERVING
+        online["connection_string"] = _with_options(given, limits)
+
+
+def _is_addressed(connection: str, *, alone: bool) -> bool:
+    """Whether Feast finds addresses. It takes every part without `=` for one, in any order, and quotes what is none."""
+    if alone:
+        return _ADDRESS.match(connection) is not None
+    nodes = [part for part in connection.split(",") if "=" not in part]
+    return any(nodes) and not any(mark in node for node in nodes for mark in "/@")
 
 
 def _with_options(connection: str, options: Mapping[str, str]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tidegate.adapters import storage
 from tidegate.adapters.feast_errors import explained
 from tidegate.adapters.feast_site import FeastSite, StillAlone, quiet
+from tidegate.clock import Clock, SystemClock
 from tidegate.errors import InvalidInput, NotFound, Unavailable
 from tidegate.prompt import FeatureValue
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TIME_COLUMN: Final = "event_timestamp"
+_LOOK_AGAIN_SECONDS: Final = 5.0
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -123,10 +126,12 @@ class FeastOnline:
     are all None.
     """
 
-    def __init__(self, site: FeastSite) -> None:
+    def __init__(self, site: FeastSite, clock: Clock | None = None) -> None:
         self._site = site
+        self._clock = clock or SystemClock()
         self._store: Any = None
         self._join_keys: dict[str, str] = {}
+        self._look_again_at = -math.inf
         # SQLite's connection is shared by threads, and so is Feast's cache.
         self._lock = threading.Lock()
 
@@ -180,7 +185,7 @@ class FeastOnline:
                 found = store.get_feature_view(view, allow_registry_cache=True)  # what the lookup itself asks
             except FeatureViewNotFoundException:
                 try:
-                    store.refresh_registry()  # it may be newer than the cached registry
+                    self._look_again(store)  # the view may be newer than the cached registry
                     found = store.get_feature_view(view, allow_registry_cache=True)
                 except FeatureViewNotFoundException as error:
                     raise Unavailable(
@@ -189,6 +194,13 @@ class FeastOnline:
                     ) from error
             self._join_keys[view] = str(found.entity_columns[0].name)
         return self._join_keys[view]
+
+    def _look_again(self, store: Any) -> None:
+        """Reads the whole registry anew, while all lookups wait: not at every request that names a missing view."""
+        now = self._clock.monotonic()
+        if now >= self._look_again_at:
+            self._look_again_at = now + _LOOK_AGAIN_SECONDS  # before it is read: one that hangs is asked once, too
+            store.refresh_registry()
 
 
 def _feast_objects(view: FeatureViewSpec, history: str) -> list[Any]:

@@ -6,7 +6,6 @@ Plain Python: the Ray actor around it only carries calls.
 from __future__ import annotations
 
 import contextlib
-import errno
 import importlib
 import json
 import queue
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tidegate.clock import Clock
-from tidegate.errors import Conflict, InvalidInput, ResourceExhausted, TidegateError
+from tidegate.errors import Conflict, InvalidInput, ResourceExhausted, TidegateError, is_no_room
 from tidegate.ids import digest_json
 from tidegate.ports import JobProgress, JobSpec
 from tidegate.wire import error_to_dict
@@ -160,9 +159,7 @@ class JobTable:
             log.parent.mkdir(parents=True, exist_ok=True)
             log.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
         cause = f"{type(error).__name__}: {str(error).splitlines()[0][:300]}" if str(error) else type(error).__name__
-        if isinstance(error, MemoryError) or (
-            isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
-        ):
+        if isinstance(error, MemoryError) or is_no_room(error):
             return ResourceExhausted(f"job {spec.key!r} ran out of room ({cause})", next_step=f"Free some; see {log}.")
         return TidegateError(f"job {spec.key!r} failed: {cause}", next_step=f"The traceback is in {log}.")
 

@@ -6,13 +6,12 @@ connection and says nothing never ends (aiohttp awaits "100 Continue" without a 
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tidegate.errors import Denied, NotFound, ResourceExhausted, TidegateError, Unavailable
+from tidegate.errors import Denied, NotFound, ResourceExhausted, TidegateError, Unavailable, is_no_room
 
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 15  # without a byte; a long transfer that moves is not ended
@@ -20,8 +19,7 @@ _TRIES = 3  # of one request, also after a 500 or 503 of the server's
 _ROUNDS = 2  # of those: s3fs's own, which alone covers an answer that breaks off in its middle
 _WRITE_SECONDS = 90.0
 _WRITE_SECONDS_PER_BYTE = 1 / (256 << 10)
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-_VENDORS = {"botocore", "aiobotocore", "aiohttp", "urllib3", "gcsfs", "adlfs"}
+_VENDORS = {"botocore", "aiobotocore", "aiohttp", "urllib3", "gcsfs", "adlfs", "google", "azure"}
 """Packages whose errors reach us as they are; fsspec asks drivers for OSErrors, but not all are translated."""
 
 
@@ -78,9 +76,9 @@ def translated(uri: str) -> Iterator[None]:
     except OSError as error:
         raise _from_system(uri, error) from error
     except Exception as error:
-        # botocore says a wrong AWS_ENDPOINT_URL by a bare ValueError.
+        # botocore says a wrong AWS_ENDPOINT_URL by a bare ValueError; kinds of it are about content.
         vendor = type(error).__module__.partition(".")[0] in _VENDORS
-        if not vendor and not (isinstance(error, ValueError) and uri.startswith("s3://")):
+        if not vendor and not (type(error) is ValueError and uri.startswith("s3://")):
             raise
         raise _from_vendor(uri, error) from error
 
@@ -106,7 +104,7 @@ def _no_bucket(uri: str, error: BaseException) -> NotFound | None:
 
 
 def _from_system(uri: str, error: OSError) -> TidegateError:
-    if error.errno in _NO_ROOM:
+    if is_no_room(error):
         return ResourceExhausted(f"no room left on the disk to write {uri}", next_step="Free some room and try again.")
     said = str(error.strerror or error).rstrip(".") or "it does not answer in time"
     if uri.startswith("s3://") and isinstance(error, PermissionError):

@@ -59,8 +59,8 @@ def exists(uri: str) -> bool:
     """Whether there is a file or folder."""
     if is_local(uri):
         return local(uri).exists()
-    filesystem, path = open_remote(uri)
     with translated(uri):
+        filesystem, path = open_remote(uri)
         return bool(filesystem.exists(path))
 
 
@@ -115,8 +115,8 @@ def upload(path: Path, uri: str) -> None:
     Raises:
         Unavailable: the storage does not answer or refuses.
     """
-    filesystem, name = open_remote(uri)
     with translated(uri):
+        filesystem, name = open_remote(uri)
         filesystem.put_file(str(path), name, **write_limit(filesystem, path.stat().st_size))
 
 
@@ -142,8 +142,8 @@ def local_path(uri: str, cache: Path) -> Path:
     target = cache / "storage" / digest_bytes(uri.encode()).removeprefix("sha256:")[:32] / Path(uri.rstrip("/")).name
     if not target.exists():
         part = target.with_name(f"{target.name}.{new_id()}.part")
-        filesystem, name = open_remote(uri)
         with translated(uri):
+            filesystem, name = open_remote(uri)
             if not filesystem.exists(name):
                 raise not_found(uri)
             part.parent.mkdir(parents=True, exist_ok=True)

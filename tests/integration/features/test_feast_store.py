@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from feast import FeatureStore
 
 from components.datasets.customers import customer_id
 from components.datasets.generator import generate
@@ -26,6 +27,7 @@ from components.prepare.logic import run as run_prepare
 from components.prepare.split import SPLITS
 from tidegate.adapters.feast_site import CONFIG, LocalSite
 from tidegate.adapters.feast_store import TIME_COLUMN, FeastOnline, FeastRepository
+from tidegate.clock import ManualClock
 from tidegate.domain.example import Message
 from tidegate.domain.manifest import DataManifest
 from tidegate.errors import InvalidInput, Unavailable
@@ -160,6 +162,28 @@ def test_no_repository_and_no_such_view_are_unavailable(world: World, tmp_path: 
         FeastOnline(LocalSite(tmp_path)).get("c", ("customer_profile:segment",))
     with pytest.raises(Unavailable, match="no view 'other'"):
         FeastOnline(LocalSite(world.repository)).get("c", ("other:thing",))
+
+
+def test_a_missing_view_is_looked_for_every_few_seconds_and_not_at_every_request(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[FeatureStore] = []
+    refresh = FeatureStore.refresh_registry
+
+    def counted(store: FeatureStore) -> None:
+        looks.append(store)
+        refresh(store)
+
+    monkeypatch.setattr(FeatureStore, "refresh_registry", counted)
+    clock = ManualClock()
+    reader = FeastOnline(LocalSite(world.repository), clock)
+    for wanted in (1, 2):
+        for view in ("other", "another", "other"):
+            with pytest.raises(Unavailable, match=f"no view '{view}'"):
+                reader.get("c", (f"{view}:thing",))
+        assert len(looks) == wanted
+        clock.advance(5)
+    assert reader.get(customer_id(0), world.result.prompt.feature_views)["segment"] is not None
 
 
 def test_a_repository_that_moved_still_works(world: World, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import s3fs
 
 from components.datasets.intents import NEW_INTENTS
 from monitoring.drift import reports
@@ -21,11 +22,14 @@ from tests.integration.registry.documents import version_document
 from tests.integration.storage.conftest import Environment
 from tests.minio import Minio
 from tests.unit.gateway.test_inference_log import NOON, row
+from tests.unit.train.test_base_model import make_model
 from tidegate.adapters import object_storage, storage
+from tidegate.adapters.base_model import resolve_base_model
+from tidegate.adapters.base_model_files import base_digest
 from tidegate.adapters.mlflow_models import MlflowModels
 from tidegate.adapters.mlflow_registry import ADAPTER_PATH, VERSION_PATH, MlflowRegistry
 from tidegate.adapters.mlflow_server import mlflow_environment
-from tidegate.errors import Denied, NotFound, Unavailable
+from tidegate.errors import ContractBroken, Denied, NotFound, Unavailable
 from tidegate.inference_log import read_window, write_rows
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -42,6 +46,31 @@ def test_the_log_comes_back_by_window_and_its_parts_alone_lie_there(bucket: str,
     keys = server.keys(bucket)
     assert {address.removeprefix(f"s3://{bucket}/") for address in written} <= set(keys)
     assert len(keys) == 4
+
+
+def test_a_damaged_part_of_the_log_is_no_outage(bucket: str, server: Minio) -> None:
+    root = f"s3://{bucket}/log"
+    (address,) = write_rows(root, [row(NOON)])
+    server.client().put_object(Bucket=bucket, Key=address.removeprefix(f"s3://{bucket}/"), Body=b"PAR1 no more")
+    with pytest.raises(ContractBroken, match=f"{address} is no part of an inference log, or damaged"):
+        read_window(root, "m", NOON, NOON + HOUR)
+
+
+def test_a_base_model_is_fetched_like_all_storage_and_given_up_like_it(
+    bucket: str, running: Minio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_model(tmp_path / "acme")
+    for path in folder.iterdir():
+        storage.upload(path, f"s3://{bucket}/acme/{path.name}")
+    found = resolve_base_model(f"s3://{bucket}/acme", tmp_path / "cache")
+    assert found.ref.digest == base_digest(folder)
+    for name, value in (("_READ_SECONDS", 1), ("_TRIES", 1), ("_ROUNDS", 1)):
+        monkeypatch.setattr(object_storage, name, value)
+    s3fs.S3FileSystem.clear_instance_cache()
+    running.freeze()
+    with pytest.raises(Unavailable, match=f"s3://{bucket}/acme cannot be used"):
+        resolve_base_model(f"s3://{bucket}/acme", tmp_path / "another")
+    running.thaw()
 
 
 def test_a_log_that_cannot_be_reached_is_said_on_both_sides(

@@ -6,11 +6,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidegate.errors import InvalidInput, Unavailable
+from tidegate.adapters import storage
+from tidegate.errors import ContractBroken, InvalidInput, Unavailable
+from tidegate.ids import new_id
 from tidegate.inference_log import LogRow, read_batches, read_window, schema, write_rows
 
 NOON = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
@@ -60,6 +64,39 @@ def test_what_another_process_is_writing_is_not_read(tmp_path: Path) -> None:
     (path,) = write_rows(tmp_path, [row(NOON)])
     Path(path).with_name(".part-x.parquet.tmp").write_bytes(b"half")
     assert read_window(tmp_path, "m", NOON, NOON + timedelta(hours=1)).num_rows == 1
+
+
+def _damage(path: Path, how: str) -> None:
+    content = path.read_bytes()
+    middle = bytes(byte ^ 0x5A for byte in content[200:400])
+    damaged = {
+        "empty": b"",
+        "cut off": content[: len(content) // 2],
+        "changed in its middle": content[:200] + middle + content[400:],
+    }
+    path.write_bytes(damaged[how])
+
+
+@pytest.mark.parametrize("how", ["empty", "cut off", "changed in its middle"])
+def test_a_damaged_part_is_named_and_no_outage(tmp_path: Path, how: str) -> None:
+    write_rows(tmp_path, [row(NOON - timedelta(hours=1))])
+    (path,) = write_rows(tmp_path, [row(NOON, str(number), text="again " * number) for number in range(200)])
+    _damage(Path(path), how)
+    for root in (str(tmp_path), tmp_path.as_uri()):
+        with pytest.raises(ContractBroken, match=f"{path} is no part .* or damaged: "):
+            read_window(root, "m", NOON, NOON + timedelta(hours=1))
+
+
+def test_a_damaged_part_elsewhere_is_named_by_its_address() -> None:
+    root = f"memory://{new_id()}/log"
+    (path,) = write_rows(root, [row(NOON)])
+    storage.write_bytes(path, b"no Parquet")
+    with pytest.raises(ContractBroken, match=f"{path} is no part"):
+        read_window(root, "m", NOON, NOON + timedelta(hours=1))
+    pa.parquet.write_table(pa.table({"time": ["yesterday"]}), sink := pa.BufferOutputStream())
+    storage.write_bytes(path, sink.getvalue().to_pybytes())
+    with pytest.raises(ContractBroken, match=f"{path} is no part"):
+        read_window(root, "m", NOON, NOON + timedelta(hours=1))
 
 
 def test_a_root_may_be_an_address(tmp_path: Path) -> None:

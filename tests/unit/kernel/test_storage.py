@@ -1,11 +1,14 @@
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from tests.storage_contract import StorageContract
 from tidegate.adapters import storage
+from tidegate.adapters.object_storage import translated
 from tidegate.errors import InvalidInput, ResourceExhausted, Unavailable
 from tidegate.ids import new_id
 
@@ -41,6 +44,41 @@ def test_a_full_disk_leaves_the_old_file_and_no_rest(tmp_path: Path, monkeypatch
         storage.write_text(str(path), "new")
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["report.json"]
+
+
+OPERATIONS: dict[str, Callable[[str, Path], object]] = {
+    "exists": lambda uri, _: storage.exists(uri),
+    "read": lambda uri, _: storage.read_bytes(uri),
+    "upload": lambda uri, _: storage.upload(Path(__file__), uri),
+    "copy here": storage.local_path,
+}
+
+
+@pytest.mark.parametrize("vendor", ["google.auth.exceptions", "azure.core.exceptions"])
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_driver_that_fails_when_it_is_opened_is_unavailable(operation: str, vendor: str, tmp_path: Path) -> None:
+    refusal = type("RefreshError", (Exception,), {"__module__": vendor})
+
+    class Driver(MemoryFileSystem):  # type: ignore[misc]
+        cachable = False
+
+        def __init__(self, **_: object) -> None:
+            raise refusal("the metadata server said nothing")
+
+    fsspec.register_implementation("tide-cloud", Driver, clobber=True)
+    with pytest.raises(Unavailable, match="tide-cloud://bucket/x cannot be used: the metadata server said nothing"):
+        OPERATIONS[operation]("tide-cloud://bucket/x", tmp_path)
+
+
+def test_a_value_error_about_content_is_no_outage() -> None:
+    def fail(error: Exception) -> None:
+        with translated("s3://bucket/x"):
+            raise error
+
+    with pytest.raises(Unavailable, match="AWS_ENDPOINT_URL"):
+        fail(ValueError("Invalid endpoint: nowhere"))
+    with pytest.raises(UnicodeDecodeError):
+        fail(UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"))
 
 
 def test_a_scheme_without_a_driver_says_what_to_install() -> None:

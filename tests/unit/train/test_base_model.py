@@ -2,9 +2,11 @@ import errno
 import json
 import pickle
 from pathlib import Path
+from typing import Any, ClassVar
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from tidegate.adapters.base_model import resolve_base_model
 from tidegate.adapters.base_model_files import base_digest, disk_room, exclusive, tokenizer_digest
@@ -125,6 +127,61 @@ def test_an_object_store_is_copied_once_and_again_when_it_changed(folder: Path, 
         resolve_base_model("memory://bucket/acme", tmp_path / "cache")
 
 
+@pytest.fixture
+def driver(folder: Path) -> type[MemoryFileSystem]:
+    """A file system of its own scheme, with a model at tide-models://bucket/acme; it notes how it was opened."""
+
+    class Driver(MemoryFileSystem):  # type: ignore[misc]
+        protocol = "tide-models"
+        cachable = False
+        store: ClassVar[dict[str, object]] = {}
+        pseudo_dirs: ClassVar[list[str]] = [""]
+        opened: ClassVar[list[dict[str, object]]] = []
+
+        def __init__(self, **options: object) -> None:
+            self.opened.append(options)
+            super().__init__(**options)
+
+        @classmethod
+        def _strip_protocol(cls, path: str) -> str:
+            return str(MemoryFileSystem._strip_protocol(path.removeprefix("tide-models://")))
+
+    fsspec.register_implementation("tide-models", Driver, clobber=True)
+    Driver().put(str(folder), "/bucket/acme", recursive=True)
+    Driver.opened.clear()
+    return Driver
+
+
+def test_an_object_store_is_opened_like_all_storage(driver: Any, tmp_path: Path) -> None:
+    resolve_base_model("tide-models://bucket/acme", tmp_path)
+    assert driver.opened == [{"use_listings_cache": False}]
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind", "said"),
+    [
+        (TimeoutError("not a byte"), Unavailable, "tide-models://bucket/acme cannot be used: not a byte"),
+        (PermissionError("not yours"), Unavailable, "tide-models://bucket/acme cannot be used: not yours"),
+        (FileNotFoundError("gone"), NotFound, "tide-models://bucket/acme does not exist"),
+        (OSError(errno.ENOSPC, "No space left on device"), ResourceExhausted, "the disk of .*base-models is full"),
+    ],
+)
+def test_a_download_that_breaks_off_is_told_by_its_reason(
+    driver: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: OSError, kind: type[Exception], said: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(driver, "get_file", fail)
+    with pytest.raises(kind, match=said):
+        resolve_base_model("tide-models://bucket/acme", tmp_path)
+
+
+def test_a_scheme_without_a_driver_says_what_to_install(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match=r"scheme 'tide' cannot be used.*Install the fsspec implementation"):
+        resolve_base_model("tide://bucket/acme", tmp_path)
+
+
 def test_a_changed_copy_in_the_cache_is_refused(folder: Path, tmp_path: Path) -> None:
     store = fsspec.filesystem("memory")
     store.put(str(folder), "/bucket/tampered", recursive=True)
@@ -138,8 +195,11 @@ def test_a_changed_copy_in_the_cache_is_refused(folder: Path, tmp_path: Path) ->
 def test_a_full_disk_is_told_before_and_after_the_fact(tmp_path: Path) -> None:
     with pytest.raises(ResourceExhausted, match="MB"), disk_room(tmp_path, 1 << 60):
         pytest.fail("the block must not run")
-    with pytest.raises(ResourceExhausted, match="full"), disk_room(tmp_path):
-        raise OSError(errno.ENOSPC, "No space left on device")
+    for full in (errno.ENOSPC, errno.EDQUOT):
+        with pytest.raises(ResourceExhausted, match="full"), disk_room(tmp_path):
+            raise OSError(full, "No space left on device")
+    with pytest.raises(OSError, match="Input/output"), disk_room(tmp_path):
+        raise OSError(errno.EIO, "Input/output error")
 
 
 def test_a_lock_is_waited_for_and_given_up_with_a_reason(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tidegate.clock import SystemClock
+from tidegate.clock import Clock, SystemClock
 from tidegate.db import Database
 from tidegate.domain.drift import RetrainRequest
 from tidegate.errors import Unavailable
@@ -27,17 +27,18 @@ Status = Mapping[str, Any]
 class _Patience:
     """Ends when nothing has changed for so long: a slow machine is no failure, a stuck one is."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, clock: Clock) -> None:
         self._seconds = seconds
+        self._clock = clock
         self._seen: object = None
-        self._deadline = time.monotonic() + seconds
+        self._deadline = clock.monotonic() + seconds
 
     def ended(self, state: object) -> bool:
         """Whether `state` has been the same for too long."""
         if state != self._seen:
             self._seen = state
-            self._deadline = time.monotonic() + self._seconds
-        return time.monotonic() > self._deadline
+            self._deadline = self._clock.monotonic() + self._seconds
+        return self._clock.monotonic() > self._deadline
 
 
 class Watcher:
@@ -45,10 +46,19 @@ class Watcher:
 
     Args:
         alive: called at every look; raises when a part of the platform has died.
+        clock: by which patience ends.
     """
 
-    def __init__(self, db: Database, deployment: str, narrator: Narrator, alive: Callable[[], None]) -> None:
-        clock = SystemClock()
+    def __init__(
+        self,
+        db: Database,
+        deployment: str,
+        narrator: Narrator,
+        alive: Callable[[], None],
+        clock: Clock | None = None,
+    ) -> None:
+        clock = clock or SystemClock()
+        self._clock = clock
         self._ledger = Ledger(db, clock)
         self._resources = ResourceStore(db, clock)
         self._requests = RetrainStore(db, clock)
@@ -88,7 +98,7 @@ class Watcher:
         Raises:
             Unavailable: nothing changed for so long; the message says where things stand.
         """
-        patience = _Patience(seconds)
+        patience = _Patience(seconds, self._clock)
         while True:
             self.tell()
             status = self.status()
@@ -113,7 +123,7 @@ class Watcher:
         Raises:
             Unavailable: none came, it failed, or it has not moved for so long.
         """
-        patience = _Patience(seconds)
+        patience = _Patience(seconds, self._clock)
         told: set[str] = set()
         state = ""
         while not patience.ended((state, len(told))):
