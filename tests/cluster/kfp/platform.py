@@ -103,7 +103,7 @@ def _site(folders: Mapping[str, Path]) -> dict[str, Any]:
 def _pools(folders: Mapping[str, Path]) -> dict[str, Any]:
     volumes, mounts = _volumes(folders)
     return {
-        _POOL: {"cpu": "250m", "memory": "4Gi", "sharedMemory": "512Mi", "volumes": volumes, "volumeMounts": mounts}
+        _POOL: {"cpu": "250m", "memory": "6Gi", "sharedMemory": "512Mi", "volumes": volumes, "volumeMounts": mounts}
     }
 
 
