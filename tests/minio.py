@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -35,12 +34,6 @@ def minio() -> Path:
         raise CannotBuild(built.stderr.strip())
     assert built.returncode == 0, built.stderr[-4000:]
     return Path(built.stdout.strip())
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Minio:

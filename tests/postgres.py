@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
 import sqlalchemy as sa
+
+from tests.ports import free_port
 
 ADMIN = "tidegate"
 
@@ -37,9 +38,7 @@ class Postgres:
         if self._user is not None:
             entry = pwd.getpwnam(self._user)
             os.chown(self._folder, entry.pw_uid, entry.pw_gid)
-        with socket.socket() as probe:
-            probe.bind((host, 0))
-            self._port = probe.getsockname()[1]
+        self._port = free_port(host)
         self._host = host
         chosen = {"listen_addresses": host, "fsync": "off", **(settings or {})}
         self._options = " ".join(f"-c {name}={value}" for name, value in chosen.items())

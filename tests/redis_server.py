@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -14,6 +13,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 from redis.exceptions import RedisError
+
+from tests.ports import free_port
 
 PASSWORD = "a password: it's #1 ${NOT_A_NAME}"
 """With characters that YAML, a shell and Feast's own replacement give a meaning."""
@@ -45,9 +46,7 @@ class RedisServer:
     """One server; what it holds is on disk before it answers."""
 
     def __init__(self, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         self._folder = folder
         self._program = program()
         self._process: subprocess.Popen[bytes] | None = None

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import multiprocessing
-import socket
 import sys
 import tempfile
 import threading
@@ -23,6 +22,7 @@ import httpx
 
 from tests.integration.gateway.conftest import make_platform
 from tests.integration.gateway.engine import EngineBehaviour, running_engine
+from tests.ports import free_port
 from tests.unit.gateway.tables import MODEL
 
 MESSAGES = [{"role": "user", "content": "I am still waiting for my card, where is it?"}]
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 8, 32])
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as home:
-        port = _port()
+        port = free_port()
         engine = multiprocessing.get_context("spawn").Process(target=_serve_engine, args=(port,), daemon=True)
         engine.start()
         platform = make_platform(Path(home), f"http://127.0.0.1:{port}", EngineBehaviour())
@@ -102,12 +102,6 @@ def _serve_engine(port: int) -> None:
 
 def _ready(gateway: str) -> bool:
     return httpx.get(f"{gateway}/readyz").status_code == 200
-
-
-def _port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import secrets
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ import yaml
 from tests.cluster.installation import images, secret
 from tests.cluster.node import ADDRESS, ROOT, Json
 from tests.minio import Minio
+from tests.ports import free_port
 from tests.postgres import Postgres
 
 BUCKET = "bank-models"
@@ -67,10 +67,7 @@ def services(folder: Path) -> Iterator[Services]:
         NoServer, CannotBuild: this machine lacks one of them.
     """
     postgres = Postgres(ADDRESS, password=secrets.token_hex(12), settings={"log_statement": "ddl"})
-    with socket.socket() as probe:
-        probe.bind((ADDRESS, 0))
-        port = probe.getsockname()[1]
-    made = Services(postgres, Minio(folder, ADDRESS, port))
+    made = Services(postgres, Minio(folder, ADDRESS, free_port(ADDRESS)))
     try:
         postgres.create()
         postgres.start()

@@ -17,12 +17,13 @@ from typing import Any
 import httpx
 import yaml
 
-from tests.integration.engines.platform import free_ports, ray_head
+from tests.integration.engines.platform import ray_head
 from tests.integration.registry.conftest import Server
 from tests.kube_api import KubeApi
 from tests.kuberay import KubeRayStandIn
 from tests.model_manifests import NAME, RUNTIME
 from tests.model_versions import BASE, Versions, adapters
+from tests.ports import free_ports
 from tidegate import attestation
 from tidegate.adapters.mlflow_registry import MlflowRegistry
 from tidegate.api_keys import ensure_default_keys

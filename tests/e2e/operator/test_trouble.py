@@ -18,9 +18,10 @@ import pytest
 
 from serving.controller.loop import LEASE
 from tests.e2e.operator.platform import Cluster
-from tests.integration.engines.platform import free_ports, until
+from tests.integration.engines.platform import until
 from tests.model_manifests import NAME, RUNTIME, deployment
 from tests.model_versions import messages
+from tests.ports import free_port
 from tidegate.local.demo.traffic import TrafficDriver
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1500)]
@@ -106,7 +107,7 @@ def test_an_operator_that_is_killed_in_mid_rollout_goes_on_and_does_nothing_twic
 
 
 def test_an_operator_that_slept_past_its_lease_writes_nothing_more(platform: Cluster) -> None:
-    first, port = holder(platform), free_ports(1)[0]
+    first, port = holder(platform), free_port()
     platform.processes.start("standby", "serving.operator", TIDEGATE_CLUSTER__METRICS_PORT=str(port))
     until("the standby runs", lambda: "tidegate_operator_leading 0.0" in metrics(port), seconds=60)
     assert holder(platform) == first

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -13,20 +12,9 @@ from pathlib import Path
 
 import httpx
 
+from tests.ports import free_ports
 from tidegate.adapters.ray_head import RayPorts, ray_head_command
 from tidegate.settings import Settings
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports on the loopback interface that nobody listens on now."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
 
 
 def until(what: str, condition: Callable[[], bool], *, seconds: float) -> None:

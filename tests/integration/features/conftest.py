@@ -20,7 +20,8 @@ from components.datasets.rows import write_csv
 from components.features.logic import run
 from components.features.spec import FeaturesResult
 from components.prepare.logic import run as run_prepare
-from tests.minio import CannotBuild, Minio, free_port, minio
+from tests.minio import CannotBuild, Minio, minio
+from tests.ports import free_port
 from tests.redis_server import PASSWORD, RedisServer, redis_server
 from tests.shared_features import configuration
 from tests.unit.store.databases import create_database, postgres_url

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import openai
 import pytest
 
 from tests.integration.gateway.engine import EngineBehaviour, running_engine
+from tests.ports import free_port
 from tests.unit.gateway.tables import MODEL, table
 from tidegate.api_keys import ensure_default_keys
 from tidegate.clock import SystemClock
@@ -96,14 +96,8 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def make_platform(home: Path, engine_url: str, behaviour: EngineBehaviour, **env: str) -> Platform:
-    port = _free_port()
+    port = free_port()
     variables = os.environ | {
         "TIDEGATE_HOME": str(home),
         "TIDEGATE_GATEWAY_PORT": str(port),

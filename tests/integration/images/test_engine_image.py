@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 from pathlib import Path
 
 import pytest
 
 from tests.integration.images.image import Image
+from tests.ports import free_port
 from tidegate.adapters.base_model import resolve_base_model
 from tidegate.settings import load_settings
 
@@ -36,10 +36,7 @@ def test_it_answers(images: dict[str, Image], tmp_path: Path) -> None:
     base = resolve_base_model("builtin:smollm2-135m-instruct", load_settings().cache).folder
     home = tmp_path / "engine" / "empty-1"  # what the pod sees as /var/lib/tidegate
     shutil.copytree(base, home / "base")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    done = images["serve"].run(tmp_path / "engine", ["python", "-c", _ASK, str(port)], host_network=True)
+    done = images["serve"].run(tmp_path / "engine", ["python", "-c", _ASK, str(free_port())], host_network=True)
     said = next((line for line in done.stdout.splitlines() if line.startswith("ANSWER ")), "")
     assert said, done.stdout[-2000:] + done.stderr[-4000:]
     answer = json.loads(said.removeprefix("ANSWER "))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -12,6 +11,7 @@ import httpx
 import pytest
 
 from tests.integration.images.image import PYTHON, ROOT, USER, Image, archives
+from tests.ports import free_port
 
 # In each bin folder of a base or an environment; a name with a version behind it counts, too.
 _COMPILERS = ("gcc", "g++", "cc", "c++", "clang", "ld", "as", "make", "cmake", "cargo", "rustc", "go")
@@ -180,9 +180,7 @@ def test_roles_share_the_layers_of_what_they_share(images: dict[str, Image]) -> 
 
 
 def test_the_mlflow_image_serves_a_registry(images: dict[str, Image], tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+    port = free_port()
     command, identity = images["mlflow"].bundle(
         tmp_path / "server",
         [

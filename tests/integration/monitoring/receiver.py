@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -18,19 +17,13 @@ import httpx
 from monitoring.alerts.client import OwnAlert, webhook
 from monitoring.alerts.tokens import load_or_create_token
 from monitoring.retraining.policy import ACTION_LABEL
+from tests.ports import free_port
 from tidegate.clock import SystemClock
 from tidegate.db import Database
 from tidegate.store.alerts import AlertStore
 from tidegate.store.retraining import RetrainStore
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def wait_for(done: Callable[[], Any], seconds: float = 30.0, what: str = "the condition") -> None:

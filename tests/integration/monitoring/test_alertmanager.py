@@ -15,7 +15,8 @@ from monitoring.alerts.sources.alertmanager import fingerprint
 from monitoring.retraining.policy import ACTION_LABEL
 from tests.alertmanager import NoGo, alertmanager, configuration
 from tests.integration.monitoring.conftest import StartReceiver
-from tests.integration.monitoring.receiver import Home, free_port, wait_for
+from tests.integration.monitoring.receiver import Home, wait_for
+from tests.ports import free_port
 
 pytestmark = pytest.mark.integration
 

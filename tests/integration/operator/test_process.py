@@ -12,9 +12,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.integration.engines.platform import free_ports, until
+from tests.integration.engines.platform import until
 from tests.kube_api import ROOT, KubeApi
 from tests.kube_fixtures import install, kuberay_definitions, programs_or_skip
+from tests.ports import free_port
 from tidegate.attestation import load_or_create_key
 
 pytestmark = pytest.mark.integration
@@ -67,7 +68,7 @@ def operator(tmp_path: Path) -> Iterator[Running]:
         if not definitions:
             pytest.skip("KubeRay's definitions are not here: set TIDEGATE_CRDS")
         install(api, *definitions)
-        namespace, port = api.make_namespace(), free_ports(1)[0]
+        namespace, port = api.make_namespace(), free_port()
         load_or_create_key(tmp_path / "secrets" / "attestation.key")
         environment = {
             "TIDEGATE_PROFILE": "cluster",

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import s3fs
 
-from tests.minio import CannotBuild, Minio, free_port, minio
+from tests.minio import CannotBuild, Minio, minio
+from tests.ports import free_port
 from tidegate.ids import new_id
 
 Environment = Callable[..., None]

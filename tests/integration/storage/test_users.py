@@ -16,11 +16,12 @@ import s3fs
 
 from components.datasets.intents import NEW_INTENTS
 from monitoring.drift import reports
-from tests.integration.monitoring.receiver import Home, free_port
+from tests.integration.monitoring.receiver import Home
 from tests.integration.monitoring.test_drift_job import Served
 from tests.integration.registry.documents import version_document
 from tests.integration.storage.conftest import Environment
 from tests.minio import Minio
+from tests.ports import free_port
 from tests.unit.gateway.test_inference_log import NOON, row
 from tests.unit.train.test_base_model import make_model
 from tidegate.adapters import object_storage, storage

@@ -9,6 +9,7 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
+from tests.ports import free_port
 from tests.unit.store.examples import table
 from tidegate.api_keys import ensure_default_keys
 from tidegate.cli import doctor
@@ -33,9 +34,7 @@ REQUIREMENTS = [
 @pytest.fixture
 def home(tmp_path: Path) -> Settings:
     """A home whose endpoints nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        free = probe.getsockname()[1]
+    free = free_port()
     names = ("mlflow_uri", "ray_dashboard_url", "gateway_url", "receiver_url")
     write_platform_file(tmp_path, dict.fromkeys(names, f"http://127.0.0.1:{free}"))
     return load_settings(tmp_path)
