@@ -77,12 +77,7 @@ class Postgres:
 
     def execute(self, *statements: str) -> None:
         """As administrator, each in a transaction of its own."""
-        engine = sa.create_engine(sa.make_url(self.url("postgres")).set(drivername="postgresql+psycopg"),
-                                  isolation_level="AUTOCOMMIT")  # fmt: skip
-        with engine.connect() as conn:
-            for statement in statements:
-                conn.execute(sa.text(statement))
-        engine.dispose()
+        execute(self.url("postgres"), *statements)
 
     def remove(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -100,6 +95,15 @@ class Postgres:
             text=True,
         )
         assert done.returncode == 0, done.stderr
+
+
+def execute(url: str, *statements: str) -> None:
+    """Each in a transaction of its own, as `CREATE DATABASE` wants it."""
+    engine = sa.create_engine(sa.make_url(url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as conn:
+        for statement in statements:
+            conn.execute(sa.text(statement))
+    engine.dispose()
 
 
 def _programs() -> Path:

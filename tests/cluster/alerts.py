@@ -12,14 +12,6 @@ from tests.cluster.node import Json
 
 def post(platform: Installation, name: str, description: str = "") -> httpx.Response:
     """A delivery of one firing alert of that name; a name is always the same alert."""
-    token = platform.node.kubectl(
-        "get",
-        "secret",
-        "tidegate-receiver",
-        "-o",
-        "go-template={{.data.token | base64decode}}",
-        namespace=platform.namespace,
-    )
     labels = {"alertname": name, "model": "nobody"}
     alert: Json = {
         "status": "firing",
@@ -31,5 +23,6 @@ def post(platform: Installation, name: str, description: str = "") -> httpx.Resp
     }
     body = {"version": "4", "status": "firing", "receiver": "tidegate", "groupLabels": {}, "commonLabels": labels,
             "commonAnnotations": {}, "externalURL": "", "groupKey": name, "alerts": [alert]}  # fmt: skip
+    headers = {"authorization": f"Bearer {platform.receiver_token()}"}
     url = f"{platform.url('receiver')}/v1/alerts/alertmanager"
-    return httpx.post(url, json=body, headers={"authorization": f"Bearer {token}"}, trust_env=False, timeout=30)
+    return httpx.post(url, json=body, headers=headers, trust_env=False, timeout=30)

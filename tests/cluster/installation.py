@@ -112,6 +112,11 @@ class Installation:
             secret("tidegate-receiver", {"token": secrets.token_hex(24).encode()}),
         ]
 
+    def receiver_token(self) -> str:
+        """What Alertmanager has to show."""
+        template = "go-template={{.data.token | base64decode}}"
+        return self.node.kubectl("get", "secret", "tidegate-receiver", "-o", template, namespace=self.namespace)
+
     def values(self) -> Json:
         """What differs from examples/one-node/values.yaml: images of this machine, and its Python for the engines."""
         volumes, mounts = python_volumes()

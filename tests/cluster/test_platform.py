@@ -209,7 +209,7 @@ def _rollback_seconds(ledger: Ledger) -> float:
 
 def _start_alertmanager(platform: Installation) -> None:
     """A pod with the real program, told where the receiver is and which token it wants."""
-    node, name = platform.node, _ALERTMANAGER
+    name = _ALERTMANAGER
     archive = platform.home / "alertmanager.tar"
     root = platform.home / "alertmanager-root"
     (root / "etc").mkdir(parents=True)
@@ -221,15 +221,7 @@ def _start_alertmanager(platform: Installation) -> None:
         [*packing, "--user", "65532:65532", "--entrypoint", "/alertmanager"], check=True, capture_output=True
     )
     load(archive)
-    token = node.kubectl(
-        "get",
-        "secret",
-        "tidegate-receiver",
-        "-o",
-        "go-template={{.data.token | base64decode}}",
-        namespace=platform.namespace,
-    )
-    text = configuration(f"http://{RELEASE}-receiver:8085", token)
+    text = configuration(f"http://{RELEASE}-receiver:8085", platform.receiver_token())
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-import sqlalchemy as sa
 
+from tests.postgres import execute
 from tests.unit.store.databases import create_database, postgres_url
 from tidegate.cli.context import open_database
+from tidegate.db import Database
 from tidegate.errors import ContractBroken, NotFound
 from tidegate.settings import Settings, load_settings
 
@@ -33,11 +34,9 @@ def test_a_server_without_tables_is_said_and_left_so(postgres_url: str) -> None:
 
 def test_another_version_is_said_and_left_alone(postgres_url: str) -> None:
     url = f"{postgres_url}/{create_database(postgres_url)}"
-    engine = sa.create_engine(sa.make_url(url).set(drivername="postgresql+psycopg"))
-    with engine.begin() as conn:
-        conn.execute(sa.text("UPDATE alembic_version SET version_num = '0003'"))
+    execute(url, "UPDATE alembic_version SET version_num = '0003'")
     with pytest.raises(ContractBroken, match="has schema revision 0003, and this command knows"):
         open_database(_settings(url))
-    with engine.connect() as conn:
-        assert conn.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one() == "0003"
-    engine.dispose()
+    db = Database.open(url, migrate=False)
+    assert db.revision() == "0003"
+    db.close()

@@ -12,6 +12,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 import tidegate.store.tables  # noqa: F401 - fills the metadata
+from tests.postgres import execute
 from tidegate import migrations
 from tidegate.clock import SystemClock
 from tidegate.db import Database, UtcDateTime, metadata
@@ -129,13 +130,7 @@ def test_opening_an_up_to_date_database_does_not_import_alembic(tmp_path: Path) 
     ],
 )
 def test_what_a_server_refuses_is_said_in_its_words(postgres_url: str, user: str, database: str, said: str) -> None:
-    engine = sa.create_engine(
-        sa.make_url(f"{postgres_url}/postgres").set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT"
-    )
-    with engine.connect() as conn:
-        conn.execute(sa.text("DROP ROLE IF EXISTS looks_only"))
-        conn.execute(sa.text("CREATE ROLE looks_only LOGIN"))
-    engine.dispose()
+    execute(f"{postgres_url}/postgres", "DROP ROLE IF EXISTS looks_only", "CREATE ROLE looks_only LOGIN")
     url = sa.make_url(f"{postgres_url}/{database}").set(username=user)
     with pytest.raises(Denied, match="TIDEGATE_DATABASE_URL") as caught:
         Database.open(url.render_as_string(hide_password=False))

@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
-from tests.postgres import NoServer, Postgres
+from tests.postgres import NoServer, Postgres, execute
 from tidegate.clock import ManualClock
 from tidegate.db import Database
 
@@ -69,8 +68,4 @@ def create_database(server: str) -> str:
 
 
 def _create(server: str, name: str, template: str = "template0") -> None:
-    url = sa.make_url(f"{server}/postgres").set(drivername="postgresql+psycopg")
-    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as conn:
-        conn.execute(sa.text(f"CREATE DATABASE {name} TEMPLATE {template}"))
-    engine.dispose()
+    execute(f"{server}/postgres", f"CREATE DATABASE {name} TEMPLATE {template}")
