@@ -51,6 +51,11 @@ class Outcome:
     seconds: float
     output: str
 
+    @property
+    def fine(self) -> bool:
+        """Whether it passed, or is a build that this machine cannot do."""
+        return self.status == 0 or (self.step.build and self.status == CANNOT_RUN)
+
 
 def build(name: str, *command: str, after: tuple[str, ...] = ()) -> Step:
     """One at a time, since each takes all processors."""
@@ -160,7 +165,7 @@ class Runner:
         return next((step for step in ready if step.alone not in taken), None)
 
     def _one(self, step: Step, done: Mapping[str, Outcome]) -> Outcome:
-        failed = [name for name in step.after if done[name].status not in (0, CANNOT_RUN)]
+        failed = [name for name in step.after if not done[name].fine]
         if failed:
             return Outcome(step, 1, 0.0, f"not run: {', '.join(failed)} failed\n")
         say(f"{step.name} …")
@@ -192,9 +197,8 @@ class Runner:
         )
 
     def _tell(self, outcome: Outcome, number: int, of: int) -> None:
-        word = {0: "done" if outcome.step.build else "passed"}.get(outcome.status, "FAILED")
-        if outcome.step.build and outcome.status == CANNOT_RUN:
-            word = "left out"
+        good = ("done" if outcome.step.build else "passed") if outcome.status == 0 else "left out"
+        word = good if outcome.fine else "FAILED"
         say(f"[{number}/{of}] {outcome.step.name}: {word} in {outcome.seconds:.0f} s")
         lines = outcome.output.rstrip().splitlines()
         if outcome.step.build:  # a compiler's talk is of interest where it failed
@@ -229,9 +233,7 @@ def main() -> int:
         _coverage(Path(folder))
     for outcome in sorted(outcomes, key=lambda item: -item.seconds):
         print(f"{outcome.seconds:6.0f} s  {outcome.step.name}")
-    failed = [
-        outcome for outcome in outcomes if outcome.status not in ((0, CANNOT_RUN) if outcome.step.build else (0,))
-    ]
+    failed = [outcome for outcome in outcomes if not outcome.fine]
     if failed:
         print(*(f"failed: {outcome.step.name}" for outcome in failed), sep="\n", file=sys.stderr)
         return 1

@@ -18,7 +18,6 @@ _CLASSES = {
 PROGRESS_MARK = "» "
 """Starts a line of progress in a step's log, among what KFP's executor prints around it."""
 
-
 KEEP_ALIVE_SECONDS = 75
 """How long our HTTP servers keep an idle connection (s): longer than load balancers do (60 s is usual), or a balancer
 sends a request on a connection that is just being closed, and its user gets a 502."""

@@ -4,12 +4,4 @@
 set -euo pipefail
 missing=()
 for program in buildah debootstrap runc; do command -v "$program" > /dev/null || missing+=("$program"); done
-[ ${#missing[@]} -gt 0 ] || exit 0
-if [ "$(id -u)" != 0 ] || ! command -v apt-get > /dev/null; then
-  echo "error: ${missing[*]} not installed; installing needs root and apt-get." >&2
-  exit 3
-fi
-echo "images: installing ${missing[*]}"
-export DEBIAN_FRONTEND=noninteractive
-apt-get update -qq
-apt-get install -y -qq --no-install-recommends "${missing[@]}" > /dev/null
+[ ${#missing[@]} = 0 ] || "$(dirname "$0")/../apt-install.sh" "${missing[@]}"

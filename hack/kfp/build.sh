@@ -15,17 +15,6 @@ proxies="$(go env GOPROXY)" || { echo "go is not installed: install Go 1.26 (htt
 export GOPROXY="${proxies%%[,|]*}" GONOSUMDB='github.com/kubeflow/pipelines,github.com/kubeflow/pipelines/*'
 export GOWORK=off
 
-debian_packages() {
-  local name missing=()
-  for name in mariadb-server-core mariadb-client-core; do
-    dpkg -s "$name" > /dev/null 2>&1 || missing+=("$name")
-  done
-  [ "${#missing[@]}" -gt 0 ] || return 0
-  [ "$(id -u)" = 0 ] || { echo "not installed: ${missing[*]}; as root: apt-get install ${missing[*]}" >&2; exit 3; }
-  apt-get update -qq >&2
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
-}
-
 # Copies a module's source, whose hash it checks, to a folder where it can be changed.
 copy_module() {
   local module="$1" sum="$2" target="$3" answer folder
@@ -95,7 +84,7 @@ image() {
 
 mkdir -p "$KFP_BIN"
 exec 9> "$KFP_HOME/.lock" && flock 9 # a second build waits, and then finds everything there
-debian_packages
+../apt-install.sh mariadb-server-core mariadb-client-core
 sources
 programs
 environment "$KFP_HOME/metadata" locks/metadata.txt

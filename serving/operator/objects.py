@@ -54,8 +54,9 @@ class Objects:
                 items, version = self.api.list(kind)
             except NotThere as error:
                 step = "Install the tidegate chart's definitions (helm/tidegate/files/crds) and KubeRay."
-                self.missing = f"the API server knows no {kind.plural} of {kind.version}. {step}"
-                raise NotFound(f"the API server knows no {kind.plural} of {kind.version}", next_step=step) from error
+                missing = NotFound(f"the API server knows no {kind.plural} of {kind.version}", next_step=step)
+                self.missing = str(missing)
+                raise missing from error
             with self._lock:
                 newer = self._known.get(kind.kind, {})
                 listed = {item["metadata"]["name"]: item for item in items}

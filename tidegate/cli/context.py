@@ -13,7 +13,7 @@ from tidegate.migrations import REVISIONS
 from tidegate.settings import Settings, load_settings
 
 
-def open_database(settings: Settings | None = None, *, migrate: bool = True) -> Database:
+def open_database(settings: Settings | None = None) -> Database:
     """The platform's database; looking never creates one.
 
     A server's schema is left alone: the releases that run there would refuse one that is newer than they are.
@@ -30,7 +30,7 @@ def open_database(settings: Settings | None = None, *, migrate: bool = True) -> 
         raise NotFound(
             f"there is no database at {path}", next_step="Run 'tidegate up', or name its folder with --home."
         )
-    return Database.open(url, migrate=migrate)
+    return Database.open(url)
 
 
 def _of_server(url: str) -> Database:

@@ -7,15 +7,7 @@ set -euo pipefail
 [ "$(id -u)" = 0 ] || { echo "the one-node cluster needs root: kubelet and containerd make namespaces and mounts" >&2; exit 3; }
 command -v dpkg > /dev/null || { echo "the one-node cluster takes runc and CNI plugins from Debian packages" >&2; exit 3; }
 
-missing=()
-for package in runc containernetworking-plugins nftables conntrack debootstrap openssl gcc libc6-dev; do
-  dpkg -s "$package" > /dev/null 2>&1 || missing+=("$package")
-done
-if [ "${#missing[@]}" -gt 0 ]; then
-  echo "installing ${missing[*]}" >&2
-  apt=(apt-get -qq -o DPkg::Lock::Timeout=300)
-  "${apt[@]}" update && DEBIAN_FRONTEND=noninteractive "${apt[@]}" install -y --no-install-recommends "${missing[@]}" > /dev/null
-fi
+"$kube/../apt-install.sh" runc containernetworking-plugins nftables conntrack debootstrap openssl gcc libc6-dev
 
 "$kube/build.sh" etcd kube-apiserver kubectl kubelet kube-proxy kube-controller-manager kube-scheduler > /dev/null
 containerd=github.com/containerd/containerd/v2

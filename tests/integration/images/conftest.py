@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import tomllib
 from collections.abc import Iterator
@@ -30,9 +29,9 @@ def builder() -> str:
     """Makes sure that there is something to build with; elsewhere than on Debian as root these tests are skipped."""
     if os.geteuid() != 0:
         pytest.skip("building images for a test needs root: debootstrap and mounts")
-    if shutil.which("apt-get") is None and not all(shutil.which(name) for name in ("buildah", "debootstrap", "runc")):
-        pytest.skip("no buildah, debootstrap and runc, and no apt-get to install them")
     done = subprocess.run([ROOT / "hack/images/setup.sh"], capture_output=True, text=True, check=False)
+    if done.returncode == 3:  # cannot be installed here
+        pytest.skip(done.stderr)
     assert done.returncode == 0, done.stderr
     return "buildah"
 

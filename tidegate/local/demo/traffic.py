@@ -1,6 +1,6 @@
 """Traffic as applications make it: the official `openai` client, many users, labels that arrive later.
 
-Nothing is retried by the client here: a request that fails is counted as failed.
+No request is retried by the client here: one that fails is counted as failed. Labels are sent again.
 """
 
 from __future__ import annotations
