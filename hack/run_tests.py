@@ -1,4 +1,4 @@
-"""Runs the tests in groups, a process each, two at a time, beside what they wait for (docs/decisions/0003).
+"""Runs the tests in groups, a process each, three at a time, beside what they wait for (docs/decisions/0003).
 
     make test                           all groups; PYTEST_ARGS goes to every pytest
     TIDEGATE_TEST_JOBS=1 make test      one after the other, with their output as it comes (for --pdb)
@@ -224,7 +224,7 @@ def say(text: str) -> None:
 
 def main() -> int:
     started = time.monotonic()
-    jobs = int(os.environ.get("TIDEGATE_TEST_JOBS") or min(2, os.cpu_count() or 1))
+    jobs = int(os.environ.get("TIDEGATE_TEST_JOBS") or min(3, (os.cpu_count() or 1) + 1))
     for variable, what in (("TIDEGATE_LOOP", "the whole loop"), ("TIDEGATE_NODE", "the one-node cluster")):
         if os.environ.get(variable) == "0":
             print(f"left out: {what} ({variable})")

@@ -59,6 +59,8 @@ class Versions:
     key: Path
     """File with the key that signs evaluation reports."""
     adapters: Path
+    base: str = BASE
+    prompt: PromptTemplate = TEMPLATE
     registered: int = 0
 
     def register(self, adapter: str, key: str = "") -> str:
@@ -69,7 +71,7 @@ class Versions:
         folder = self.adapters / adapter
         for path in folder.iterdir():
             storage.write_bytes(storage.join(target, path.name), path.read_bytes())
-        base = resolve_base_model(BASE, load_settings().cache).ref
+        base = resolve_base_model(self.base, load_settings().cache).ref
         made = version_document(name=MODEL, adapter_uri=target)
         secret = attestation.load_or_create_key(self.key)
         rank = json.loads((folder / "adapter_config.json").read_text())["r"]
@@ -77,7 +79,7 @@ class Versions:
             update={
                 "base": base,
                 "adapter": made.adapter.model_copy(update={"digest": adapter_digest(folder), "rank": rank}),
-                "prompt": TEMPLATE,
+                "prompt": self.prompt,
                 "generation": GenerationDefaults(max_tokens=8),
                 "attestation": attestation.sign(made.report, secret, attestation.key_id_of(secret), made.created_at),
             }

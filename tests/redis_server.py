@@ -1,4 +1,4 @@
-"""A real Redis on a free loopback port, with a password, that a test can kill and start again on its data."""
+"""A real Redis on a free port, with a password, that a test can kill and start again on its data."""
 
 from __future__ import annotations
 
@@ -44,16 +44,17 @@ def program() -> str:
 class RedisServer:
     """One server; what it holds is on disk before it answers."""
 
-    def __init__(self, folder: Path) -> None:
-        self.port = free_port()
+    def __init__(self, folder: Path, host: str = "127.0.0.1", password: str = PASSWORD) -> None:
+        self.host, self.port = host, free_port(host)
+        self.password = password
         self._folder = folder
         self._program = program()
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        options = [f"--port {self.port}", "--bind 127.0.0.1", f"--dir {self._folder}", "--save ''"]
+        options = [f"--port {self.port}", f"--bind {self.host}", f"--dir {self._folder}", "--save ''"]
         options += ["--appendonly yes", "--appendfsync always"]
-        quoted = PASSWORD.replace('"', r"\"")
+        quoted = self.password.replace('"', r"\"")
         settings = "\n".join(option.removeprefix("--") for option in options) + f'\nrequirepass "{quoted}"\n'
         config = self._folder / "redis.conf"
         config.write_text(settings)
@@ -71,7 +72,7 @@ class RedisServer:
             self._process = None
 
     def client(self) -> Redis:
-        return Redis(port=self.port, password=PASSWORD)
+        return Redis(host=self.host, port=self.port, password=self.password)
 
     def _wait(self) -> None:
         end = time.monotonic() + _SECONDS

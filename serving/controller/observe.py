@@ -14,7 +14,7 @@ from serving.rollout.evidence import Evidence
 from serving.rollout.freshness import emitting
 from serving.rollout.observation import EngineView, Observation
 from serving.rollout.operator_actions import REQUESTED_BY
-from serving.rollout.preflight import Candidate, Situation
+from serving.rollout.preflight import NEEDS_LABEL_SET, NEEDS_LABELS, Candidate, Situation
 from serving.rollout.state import ACTIVE, OperatorAction, RolloutState
 from tidegate import attestation
 from tidegate.domain.evidence import ArmWindow
@@ -35,12 +35,8 @@ _SCORER_SILENCE = timedelta(seconds=60)
 """A scorer that changes hands or starts again is not gone."""
 _RATE_SECONDS = 30.0
 """The traffic of so many seconds forecasts the time that a rollout takes."""
-_NEEDS_LABELS = frozenset({"exact-match", "length-ratio"})
-"""Paired metrics that exist as soon as true labels come back for the stable version's answers …"""
-_NEEDS_LABEL_SET = frozenset({"valid-label"})
-"""… that need the closed set of labels in the version's prompt …"""
 _NEEDS_ANSWERS = frozenset({"no-refusal"})
-"""… and that need nothing but answers. Other scorers count as measured once they have scored a stable version."""
+"""Paired metrics that need only answers. Other scorers count as measured once they have scored a stable version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,9 +202,9 @@ class Observer:
     ) -> frozenset[str]:
         found = set(scorers_seen(self.parts.db)) | _NEEDS_ANSWERS
         if self.parts.evidence.feedback(name, since=now - _LABELS_REACH, limit=1):
-            found |= _NEEDS_LABELS
+            found |= NEEDS_LABELS
         if stable is not None and stable.prompt.labels:
-            found |= _NEEDS_LABEL_SET
+            found |= NEEDS_LABEL_SET
         for metric in plan.metrics:
             if metric.comparison == "Concurrent" and "stable" in emitting(metric.name, recent):
                 found.add(metric.name)

@@ -15,6 +15,10 @@ from tidegate.domain.version import ModelVersion
 
 POWER = 0.9
 """Probability with which the forecast's number of pairs suffices."""
+NEEDS_LABELS = frozenset({"exact-match", "length-ratio"})
+"""Paired metrics that exist as soon as true labels come back for the stable version's answers …"""
+NEEDS_LABEL_SET = frozenset({"valid-label"})
+"""… and that need the closed set of labels in the version's prompt."""
 _UNKNOWN_DISCORDANT = 0.16
 """Share of discordant pairs to plan with when the report does not compare with the stable version."""
 
@@ -196,11 +200,21 @@ def _measured(plan: RolloutPlan, stable: ModelVersion, measured: frozenset[str])
         Check(
             reason="MetricAbsent",
             message=f"Metric {metric.name} is not measured for the stable version {stable.version}; "
-            "a gate on it could never decide",
+            f"a gate on it could never decide. {_remedy(metric)}",
         )
         for metric in plan.metrics
         if metric.name not in measured
     ]
+
+
+def _remedy(metric: RolloutMetric) -> str:
+    if metric.comparison == "Concurrent":
+        return "Send requests: there was none within 10 minutes"
+    if metric.name in NEEDS_LABELS:
+        return "Send labels to /v1/feedback: none was taken within two days"
+    if metric.name in NEEDS_LABEL_SET:
+        return "Take it out of the plan: the version's prompt has no closed set of labels"
+    return "Correct its name, or have its scorer score the stable version"
 
 
 def _can_decide(plan: RolloutPlan, forecast: Forecast, candidate: ModelVersion) -> list[Check]:

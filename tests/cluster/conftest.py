@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import s3fs
 
 from tests.cluster.node import CannotRun, Node, bring_up, take_down
+from tests.cluster.services import Services, services
+from tests.minio import CannotBuild, minio
+from tests.postgres import NoServer
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +22,27 @@ def node() -> Iterator[Node]:
     yield found
     if not was_up:
         take_down()
+
+
+@pytest.fixture(scope="module")
+def stands_on(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    """What a release without local extras uses; each file of tests has its own."""
+    try:
+        minio()
+        with services(tmp_path_factory.mktemp("services")) as made:
+            yield made
+    except (NoServer, CannotBuild) as why:
+        pytest.skip(str(why))
+
+
+@pytest.fixture
+def here(stands_on: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """This process reaches the bucket, too, as an ML engineer's does."""
+    for name, value in stands_on.minio.environment.items():
+        monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()
+    yield
+    s3fs.S3FileSystem.clear_instance_cache()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 import httpx
 import yaml
 
+from tests.cluster.helm import helm
 from tests.cluster.node import (
     BASE_IMAGE,
     CONTAINER_SECURITY,
@@ -44,6 +45,10 @@ DATA = "/var/lib/tidegate-data"
 """Where the chart mounts the volume of the local extras."""
 ROLES = ("operator", "receiver", "mlflow")
 ONE_NODE = ROOT / "examples" / "one-node" / "values.yaml"
+HEAD = {"cpu": "200m", "memory": "2Gi"}
+"""Of a Ray head."""
+SMALL = {"resources": {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}}}
+"""Of a component: two cores carry them all."""
 _LABELS = {"app.kubernetes.io/instance": RELEASE}
 
 
@@ -67,10 +72,28 @@ def build_images() -> list[Path]:
     return [Path(kept) / f"{role}.tar" for role in ROLES]
 
 
-def images() -> Json:
-    """The chart's `image` for them."""
+def images_here() -> Json:
+    """The chart's values for them; engines run in an image without Python, which their pool brings."""
     registry, _, repository = os.environ.get("IMAGE_PREFIX", "localhost/tidegate").partition("/")
-    return {"registry": registry, "repository": repository, "tag": version(), "pullPolicy": "Never"}
+    base, _, tag = BASE_IMAGE.partition(":")
+    return {
+        "image": {"registry": registry, "repository": repository, "tag": version(), "pullPolicy": "Never"},
+        "images": {"serve": {"name": base, "tag": tag}},
+    }
+
+
+def pool_here() -> Json:
+    """A node pool of this machine's size, whose pods run this machine's Python."""
+    volumes, mounts = python_volumes()
+    return {
+        "cpu": "400m",
+        "memory": "3Gi",
+        "sharedMemory": "512Mi",
+        "topologyKey": None,
+        "volumes": volumes,
+        "volumeMounts": mounts,
+        "env": {**python_environment(), "OMP_NUM_THREADS": "2"},
+    }
 
 
 def start_kuberay() -> None:
@@ -119,35 +142,35 @@ class Installation:
 
     def values(self) -> Json:
         """What differs from examples/one-node/values.yaml: images of this machine, and its Python for the engines."""
-        volumes, mounts = python_volumes()
-        base, _, tag = BASE_IMAGE.partition(":")
-        pool = {
-            "cpu": "400m",
-            "memory": "3Gi",
-            "sharedMemory": "512Mi",
-            "topologyKey": None,
-            "volumes": volumes,
-            "volumeMounts": mounts,
-            "env": {**python_environment(), "OMP_NUM_THREADS": "2"},
-        }
-        small = {"resources": {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}}}
         return {
-            "image": images(),
-            "images": {"serve": {"name": base, "tag": tag}},
-            "gpuNodePools": {"local": pool},
-            "engines": {"head": {"cpu": "200m", "memory": "2Gi"}, "env": {"TIDEGATE_CACHE": f"{DATA}/cache"}},
+            **images_here(),
+            "gpuNodePools": {"local": pool_here()},
+            "engines": {"head": HEAD, "env": {"TIDEGATE_CACHE": f"{DATA}/cache"}},
             "local": {"storageClassName": "-", "volumeName": f"{self.namespace}-data"},
-            "mlflow": {"server": {**small, "allowedHosts": ["10.97.*"]}},  # the tests call it by its ClusterIP
+            "mlflow": {"server": {**SMALL, "allowedHosts": ["10.97.*"]}},  # the tests call it by its ClusterIP
             "settings": {"TIDEGATE_SCORING__LABEL_HORIZON_SECONDS": "30"},
-        } | dict.fromkeys(("operator", "gateway", "scorer", "receiver"), small)
+        } | dict.fromkeys(("operator", "gateway", "scorer", "receiver"), SMALL)
 
-    def volumes(self) -> list[str]:
-        """The PersistentVolumes that `prepare` made; the namespace does not take them along."""
-        return [
+    def remove(self) -> None:
+        """Everything of it, in the order of docs/chart.md; also what is left of a run that was killed."""
+        kinds = "modeldeployments,modelruntimes"
+        self._kubectl("delete", kinds, "--all", "--timeout=60s")
+        self._kubectl("wait", "rayclusters", "--all", "--for=delete", "--timeout=100s")
+        for left in self._kubectl("get", f"{kinds},rayclusters", "-o", "name").split():  # of a run that was killed
+            self._kubectl("patch", left, "--type=merge", "-p", '{"metadata": {"finalizers": null}}')
+        helm(self.node, "uninstall", RELEASE, "--ignore-not-found", namespace=self.namespace)
+        self.node.end_namespace(self.namespace)
+        volumes = [  # the namespace does not take them along
             item["metadata"]["name"]
             for item in self.node.list("persistentvolumes")
             if item["spec"].get("claimRef", {}).get("namespace") == self.namespace
         ]
+        if volumes:
+            self.node.kubectl("delete", "persistentvolume", *volumes)
+
+    def _kubectl(self, *arguments: str) -> str:
+        """Whatever it says, where kinds may be unknown and objects gone."""
+        return self.node.kubectl(*arguments, namespace=self.namespace, check=False)
 
     # --- people -------------------------------------------------------------------------------------------------------
 
@@ -210,8 +233,12 @@ class Installation:
     def apply(self, *manifests: Mapping[str, Any]) -> None:
         self.node.apply(*manifests, namespace=self.namespace)
 
+    def keys(self) -> dict[str, str]:
+        """API keys of the gateway by name."""
+        return ensure_default_keys(self.home / "api-keys.yaml")
+
     def driver(self) -> TrafficDriver:
-        keys = ensure_default_keys(self.home / "api-keys.yaml")
+        keys = self.keys()
         return TrafficDriver(
             self.url("gateway"), keys["app"], NAME, label_key=keys["labeller"], concurrency=6, label_delay=0.2
         )

@@ -1,11 +1,10 @@
-"""What an installation without local extras stands on: a PostgreSQL with two databases, and an S3 server with a bucket.
+"""What an installation without local extras stands on: PostgreSQL with two databases, S3 with a bucket, Redis.
 
-Both are the real ones, as processes of this machine on the address that pods reach.
+All are the real ones, as processes of this machine on the address that pods reach.
 """
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-import yaml
 
-from tests.cluster.installation import images, secret
-from tests.cluster.node import ADDRESS, ROOT, Json
+from tests.cluster.installation import SMALL, images_here, secret
+from tests.cluster.node import ADDRESS, Json
 from tests.minio import Minio
 from tests.ports import free_port
 from tests.postgres import Postgres
+from tests.redis_server import RedisServer
 
 BUCKET = "bank-models"
 """As docs/cluster.md names it."""
@@ -28,10 +27,11 @@ BUCKET = "bank-models"
 
 @dataclass
 class Services:
-    """The two servers, and what is told of them to whom."""
+    """The servers, and what is told of them to whom."""
 
     postgres: Postgres
     minio: Minio
+    redis: RedisServer
     passwords: dict[str, str] = field(
         default_factory=lambda: {name: secrets.token_hex(12) for name in ("tidegate", "mlflow")}
     )
@@ -47,6 +47,7 @@ class Services:
             secret("tidegate-database", {"url": self.database_url("tidegate", password).encode()}),
             secret("tidegate-mlflow", {"backend-store-uri": self.database_url("mlflow").encode()}),
             secret("tidegate-object-storage", {name: value.encode() for name, value in keys.items()}),
+            secret("tidegate-redis", {"password": self.redis.password.encode()}),
         ]
 
     def rows(self, statement: str) -> list[Any]:
@@ -67,11 +68,13 @@ def services(folder: Path) -> Iterator[Services]:
         NoServer, CannotBuild: this machine lacks one of them.
     """
     postgres = Postgres(ADDRESS, password=secrets.token_hex(12), settings={"log_statement": "ddl"})
-    made = Services(postgres, Minio(folder, ADDRESS, free_port(ADDRESS)))
+    redis = RedisServer(folder, ADDRESS, secrets.token_hex(12))
+    made = Services(postgres, Minio(folder, ADDRESS, free_port(ADDRESS)), redis)
     try:
         postgres.create()
         postgres.start()
         made.minio.start()
+        redis.start()
         made.minio.client().create_bucket(Bucket=BUCKET)
         for name, password in made.passwords.items():  # each user may make tables in one database, and no more
             postgres.execute(
@@ -81,30 +84,23 @@ def services(folder: Path) -> Iterator[Services]:
             )
         yield made
     finally:
+        redis.kill()
         made.minio.stop()
         postgres.stop()
         postgres.remove()
 
 
-def documented_values() -> Json:
-    """The least values of docs/cluster.md, as they stand there."""
-    text = (ROOT / "docs" / "cluster.md").read_text()
-    found = re.search(r"```yaml\n(image: .*?)```", text, re.DOTALL)
-    assert found, "docs/cluster.md shows no values.yaml that begins with the images' registry"
-    values: Json = yaml.safe_load(found[1])
-    return values
-
-
-def machine_values(minio: Minio) -> Json:
-    """What differs on this machine: images that nobody pulls, two cores, and where the S3 server is."""
-    small = {"resources": {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}}}
+def machine_values(stands_on: Services) -> Json:
+    """What differs on this machine: images that nobody pulls, two cores, and where the servers are."""
+    minio, redis = stands_on.minio, stands_on.redis
     endpoint = {name: minio.environment[name] for name in ("AWS_ENDPOINT_URL", "AWS_REGION")}
     return {
-        "image": images(),
+        **images_here(),
         "objectStorage": {"env": endpoint},
-        "mlflow": {"server": {**small, "workers": 1, "allowedHosts": ["10.97.*"]}},
-        "operator": {**small, "replicas": 1},
-        "scorer": {**small, "replicas": 1},
-        "gateway": small,
-        "receiver": small,
+        "redis": {"address": f"{redis.host}:{redis.port}", "existingSecret": "tidegate-redis"},
+        "mlflow": {"server": {**SMALL, "workers": 1, "allowedHosts": ["10.97.*"]}},
+        "operator": {**SMALL, "replicas": 1},
+        "scorer": {**SMALL, "replicas": 1},
+        "gateway": SMALL,
+        "receiver": SMALL,
     }

@@ -34,12 +34,10 @@ def platform(node: Node, volume: Path, tmp_path_factory: pytest.TempPathFactory)
     """Prepared; KubeRay is not there yet."""
     load(*build_images())
     made = Installation(node, "tidegate-bad", tmp_path_factory.mktemp("bad"), volume)
-    node.end_namespace(made.namespace)
+    made.remove()
     made.prepare()
     yield made
-    helm(node, "uninstall", RELEASE, "--ignore-not-found", namespace=made.namespace)
-    node.end_namespace(made.namespace)
-    node.kubectl("delete", "persistentvolume", "--ignore-not-found", *made.volumes())
+    made.remove()
 
 
 @pytest.fixture(scope="module")

@@ -53,13 +53,10 @@ def platform(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[I
     start_kuberay()
     home: Path = tmp_path_factory.mktemp("platform")
     made = Installation(node, "tidegate-e2e", home, data_folder(home / "data"))
-    node.end_namespace(made.namespace)
+    made.remove()
     made.prepare()
     yield made
-    node.kubectl("delete", "modeldeployments,modelruntimes", "--all", namespace=made.namespace, check=False)
-    helm(node, "uninstall", RELEASE, "--ignore-not-found", namespace=made.namespace)
-    node.end_namespace(made.namespace)
-    node.kubectl("delete", "persistentvolume", "--ignore-not-found", *made.volumes())
+    made.remove()
 
 
 @pytest.fixture(scope="module")

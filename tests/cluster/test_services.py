@@ -1,6 +1,6 @@
-"""A release without local extras, on a real PostgreSQL and a real S3 server, as docs/cluster.md says.
+"""A release without local extras, on real PostgreSQL, S3 and Redis, as docs/cluster.md says.
 
-The tests build on each other. No engine runs here: tests/cluster/test_platform.py has that.
+The tests build on each other. An engine on the same services: tests/cluster/test_first_canary.py.
 """
 
 from __future__ import annotations
@@ -13,16 +13,13 @@ from pathlib import Path
 
 import httpx
 import pytest
-import s3fs
 
-from tests.cluster import alerts
+from tests.cluster import alerts, documented
 from tests.cluster.helm import helm, install
 from tests.cluster.installation import RELEASE, Installation, build_images, start_kuberay
 from tests.cluster.node import Node, load
-from tests.cluster.services import BUCKET, Services, documented_values, machine_values, services
+from tests.cluster.services import BUCKET, Services, machine_values
 from tests.integration.registry.documents import version_document
-from tests.minio import CannotBuild, minio
-from tests.postgres import NoServer
 from tidegate.adapters import storage
 from tidegate.adapters.mlflow_models import MlflowModels
 from tidegate.adapters.mlflow_registry import ADAPTER_PATH, VERSION_PATH, MlflowRegistry
@@ -36,38 +33,17 @@ _ALERTS = "SELECT body FROM alerts"
 
 
 @pytest.fixture(scope="module")
-def stands_on(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
-    try:
-        minio()
-        with services(tmp_path_factory.mktemp("minio")) as made:
-            yield made
-    except (NoServer, CannotBuild) as why:
-        pytest.skip(str(why))
-
-
-@pytest.fixture(scope="module")
 def platform(node: Node, stands_on: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """Its namespace and Secrets, one of which holds a wrong password; nothing is installed yet."""
     load(*build_images())
     start_kuberay()
     home: Path = tmp_path_factory.mktemp("services")
     made = Installation(node, "tidegate-services", home, home)
-    node.end_namespace(made.namespace)
+    made.remove()
     node.make_namespace(made.namespace)
     node.apply(*made.secrets(), *stands_on.secrets(password="not-it"), namespace=made.namespace)
     yield made
-    helm(node, "uninstall", RELEASE, "--ignore-not-found", namespace=made.namespace)
-    node.end_namespace(made.namespace)
-
-
-@pytest.fixture
-def here(stands_on: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """This process reaches the bucket, too, as an ML engineer's does."""
-    for name, value in stands_on.minio.environment.items():
-        monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()
-    yield
-    s3fs.S3FileSystem.clear_instance_cache()
+    made.remove()
 
 
 def test_a_wrong_password_is_said_and_the_right_one_heals(platform: Installation, stands_on: Services) -> None:
@@ -185,7 +161,7 @@ def test_an_uninstallation_leaves_database_and_bucket_alone(platform: Installati
 
 
 def _install(platform: Installation, stands_on: Services, *more: str) -> subprocess.CompletedProcess[str]:
-    values = [documented_values(), machine_values(stands_on.minio)]
+    values = [documented.values(), machine_values(stands_on)]
     return install(platform.node, RELEASE, platform.namespace, values, platform.home, *more)
 
 

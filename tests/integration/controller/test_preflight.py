@@ -27,7 +27,7 @@ def serving(make: Make, home: Path, clock: ManualClock, **rollout: object) -> Wo
     return world
 
 
-def refused(world: World, metric: str) -> None:
+def refused(world: World, metric: str, remedy: str) -> None:
     """Version 2 stays in preflight, which names the metric; nobody is routed to it."""
     world.nominate("2")
     world.until("Preflight")
@@ -35,6 +35,7 @@ def refused(world: World, metric: str) -> None:
         world.tick()
     assert (world.state.phase, world.state.reason) == ("Preflight", "MetricAbsent")
     assert f"Metric {metric} is not measured for the stable version 1" in world.state.message
+    assert remedy in world.state.message
     assert users(world) == {"1": 100.0}
     published = [entry.payload["table"] for entry in world.ledger.entries(kind="routing.published", subject=NAME)]
     assert not [arm for table in published for arm in table["arms"] if arm["version"] == "2"]
@@ -45,14 +46,14 @@ def test_a_gate_on_a_latency_without_recent_requests_waits_for_them(make: Make, 
     world = serving(make, tmp_path, clock, metrics=[LATENCY], steps=HALF)
     clock.advance(700)  # the requests of the beginning are no longer recent
     world.no_traffic = True
-    refused(world, "ttft-p95")
+    refused(world, "ttft-p95", "Send requests")
     world.no_traffic = False
     world.until("Step")
 
 
 def test_a_gate_on_a_scorer_that_has_never_scored_waits_for_it(make: Make, tmp_path: Path) -> None:
     world = serving(make, tmp_path, ManualClock(), metrics=[JUDGED])
-    refused(world, "judge-score")
+    refused(world, "judge-score", "have its scorer score")
     event = PairEvent(
         rollout="an-earlier-one",
         pair=new_id(),
@@ -72,7 +73,7 @@ def test_a_gate_on_a_scorer_that_has_never_scored_waits_for_it(make: Make, tmp_p
 def test_a_name_that_no_metric_has_is_corrected_in_the_plan(make: Make, tmp_path: Path) -> None:
     wrong = {"name": "exact-mach", "mode": "NonInferiority", "comparison": "Paired", "maxDropPoints": "5"}
     world = serving(make, tmp_path, ManualClock(), metrics=[wrong])
-    refused(world, "exact-mach")
+    refused(world, "exact-mach", "Correct its name")
     world.apply(deployment())
     world.until("Shadow")
 
@@ -83,7 +84,7 @@ def test_a_deadline_that_passes_in_preflight_ends_nothing(make: Make, tmp_path: 
     world = serving(make, tmp_path, clock, metrics=[LATENCY], steps=HALF, onInconclusive="Rollback")
     clock.advance(700)
     world.no_traffic = True
-    refused(world, "ttft-p95")
+    refused(world, "ttft-p95", "Send requests")
     clock.advance(1000)
     world.no_traffic = False
     world.until("Step")
