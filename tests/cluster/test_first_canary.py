@@ -7,6 +7,8 @@ it, since Kubeflow Pipelines has tests of its own.
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -74,7 +76,9 @@ def platform_engineer(platform: Installation) -> Person:
 
 @pytest.fixture(scope="module")
 def ml_engineer(platform: Installation, stands_on: Services) -> Person:
-    """Has the rights that the page gives, and its environment."""
+    """Has the rights that the page gives, its environment, and the programs of its loop."""
+    if missing := [name for name in ("jq", "curl") if shutil.which(name) is None]:
+        subprocess.run([ROOT / "hack" / "apt-install.sh", *missing], check=True, capture_output=True)
     known = {**stands_on.minio.environment, "TIDEGATE_PROFILE": "local"}
     known["TIDEGATE_DATABASE_URL"] = stands_on.database_url("tidegate")
     known["TIDEGATE_CACHE"] = str(platform.home / "cache")
