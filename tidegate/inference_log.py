@@ -234,26 +234,35 @@ def _json_value(value: Any) -> Any:
 
 def _parts(filesystem: Any, base: str, model: str, start: datetime, end: datetime) -> Iterator[str]:
     """Parts of the hours that the window touches."""
-    from pyarrow import fs  # noqa: PLC0415
-
     # Folder names sort by time.
     first, last = (f"{base}/{_folder(model, moment)}" for moment in (start, end))
     for folder in sorted(folder for folder in _hours(filesystem, base, model) if first <= folder <= last):
-        for info in filesystem.get_file_info(fs.FileSelector(folder)):
+        for info in _listing(filesystem, folder):
             if info.base_name.startswith("part-") and info.extension == "parquet":
                 yield info.path
 
 
 def _hours(filesystem: Any, base: str, model: str) -> set[str]:
     """The hour folders that exist: two listings instead of a question per hour of a long window."""
+    found: set[str] = set()
+    for date in _listing(filesystem, f"{base}/{_model_folder(model)}"):
+        found |= {info.path for info in _listing(filesystem, date.path)}
+    return found
+
+
+def _listing(filesystem: Any, folder: str) -> list[Any]:
+    """What a folder holds; nothing where there is none.
+
+    On object storage a folder is there with its first object. pyarrow asks whether it is a folder, then whether it is
+    anything; what was written in between it takes for a file, once.
+    """
     from pyarrow import fs  # noqa: PLC0415
 
-    top = f"{base}/{_model_folder(model)}"
-    selector = fs.FileSelector(top, allow_not_found=True, recursive=False)
-    found: set[str] = set()
-    for date in filesystem.get_file_info(selector):
-        found |= {info.path for info in filesystem.get_file_info(fs.FileSelector(date.path, allow_not_found=True))}
-    return found
+    selector = fs.FileSelector(folder, allow_not_found=True, recursive=False)
+    try:
+        return list(filesystem.get_file_info(selector))
+    except NotADirectoryError:
+        return list(filesystem.get_file_info(selector))
 
 
 def _filesystem(root: str | Path) -> tuple[Any, str]:

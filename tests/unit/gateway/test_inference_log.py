@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -97,6 +98,14 @@ def test_a_damaged_part_elsewhere_is_named_by_its_address() -> None:
     storage.write_bytes(path, sink.getvalue().to_pybytes())
     with pytest.raises(ContractBroken, match=f"{path} is no part"):
         read_window(root, "m", NOON, NOON + timedelta(hours=1))
+
+
+def test_a_log_whose_first_part_is_written_while_it_is_looked_for_is_no_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    root, asked = f"memory://{new_id()}/log", MemoryFileSystem.isdir
+    write_rows(root, [row(NOON)])
+    answers = iter([False])  # as it was a moment ago
+    monkeypatch.setattr(MemoryFileSystem, "isdir", lambda self, path: next(answers, None) is None and asked(self, path))
+    assert read_window(root, "m", NOON, NOON + timedelta(hours=1)).num_rows == 1
 
 
 def test_a_root_may_be_an_address(tmp_path: Path) -> None:
