@@ -1,8 +1,4 @@
-"""tidegate installed on the one-node cluster: the chart with local extras, the built images, the real KubeRay.
-
-Operator, gateway, scorer, receiver and MLflow run their own images. Ray's pods mount this machine's Python read-only:
-an image with torch would cost gigabytes to make and to load.
-"""
+"""tidegate installed on the one-node cluster: what Helm finds, what people do, what can be seen of it."""
 
 from __future__ import annotations
 
@@ -11,8 +7,6 @@ import json
 import os
 import secrets
 import shutil
-import subprocess
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +16,7 @@ import httpx
 import yaml
 
 from tests.cluster.helm import helm
+from tests.cluster.machine import HEAD, SMALL, images_here, pool_here
 from tests.cluster.node import (
     BASE_IMAGE,
     CONTAINER_SECURITY,
@@ -43,62 +38,7 @@ from tidegate.local.demo.traffic import TrafficDriver
 RELEASE = "tidegate"
 DATA = "/var/lib/tidegate-data"
 """Where the chart mounts the volume of the local extras."""
-ROLES = ("operator", "receiver", "mlflow")
 ONE_NODE = ROOT / "examples" / "one-node" / "values.yaml"
-HEAD = {"cpu": "200m", "memory": "2Gi"}
-"""Of a Ray head."""
-SMALL = {"resources": {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}}}
-"""Of a component: two cores carry them all."""
-_LABELS = {"app.kubernetes.io/instance": RELEASE}
-
-
-def version() -> str:
-    """Of the project: the tag of its images."""
-    found: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    return found
-
-
-def build_images() -> list[Path]:
-    """The archives of the roles that the platform runs; built when their sources changed."""
-    built = subprocess.run(
-        [ROOT / "hack" / "images" / "build.sh", "--archive", *ROLES],
-        env={**os.environ, "BASE_IMAGE": "local"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert built.returncode == 0, built.stdout[-2000:] + built.stderr[-4000:]
-    kept = os.environ.get("ARCHIVES") or Path.home() / ".cache" / "tidegate" / "images" / version()
-    return [Path(kept) / f"{role}.tar" for role in ROLES]
-
-
-def images_here() -> Json:
-    """The chart's values for them; engines run in an image without Python, which their pool brings."""
-    registry, _, repository = os.environ.get("IMAGE_PREFIX", "localhost/tidegate").partition("/")
-    base, _, tag = BASE_IMAGE.partition(":")
-    return {
-        "image": {"registry": registry, "repository": repository, "tag": version(), "pullPolicy": "Never"},
-        "images": {"serve": {"name": base, "tag": tag}},
-    }
-
-
-def pool_here() -> Json:
-    """A node pool of this machine's size, whose pods run this machine's Python."""
-    volumes, mounts = python_volumes()
-    return {
-        "cpu": "400m",
-        "memory": "3Gi",
-        "sharedMemory": "512Mi",
-        "topologyKey": None,
-        "volumes": volumes,
-        "volumeMounts": mounts,
-        "env": {**python_environment(), "OMP_NUM_THREADS": "2"},
-    }
-
-
-def start_kuberay() -> None:
-    done = subprocess.run([ROOT / "hack" / "kuberay" / "up.sh"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
 
 
 @dataclass
@@ -137,8 +77,12 @@ class Installation:
 
     def receiver_token(self) -> str:
         """What Alertmanager has to show."""
-        template = "go-template={{.data.token | base64decode}}"
-        return self.node.kubectl("get", "secret", "tidegate-receiver", "-o", template, namespace=self.namespace)
+        return self.value("secret", "tidegate-receiver", "token")
+
+    def value(self, kind: str, name: str, key: str) -> str:
+        """What a Secret or a ConfigMap holds."""
+        held: str = self.node.get(kind, name, self.namespace)["data"][key]
+        return base64.b64decode(held).decode() if kind == "secret" else held
 
     def values(self) -> Json:
         """What differs from examples/one-node/values.yaml: images of this machine, and its Python for the engines."""

@@ -14,8 +14,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tests.cluster.installation import SMALL, images_here, secret
-from tests.cluster.node import ADDRESS, Json
+from tests.cluster.installation import Installation, secret
+from tests.cluster.machine import SMALL, build_images, images_here, start_kuberay
+from tests.cluster.node import ADDRESS, Json, Node, load
 from tests.minio import Minio
 from tests.ports import free_port
 from tests.postgres import Postgres
@@ -88,6 +89,21 @@ def services(folder: Path) -> Iterator[Services]:
         made.minio.stop()
         postgres.stop()
         postgres.remove()
+
+
+def prepared(node: Node, stands_on: Services, namespace: str, home: Path, password: str | None = None) -> Installation:
+    """A namespace with the Secrets of an installation on these servers, and KubeRay; nothing is installed yet.
+
+    Args:
+        password: another one for the platform's database.
+    """
+    load(*build_images())
+    start_kuberay()
+    made = Installation(node, namespace, home, home)
+    made.remove()
+    node.make_namespace(namespace)
+    node.apply(*made.secrets(), *stands_on.secrets(password), namespace=namespace)
+    return made
 
 
 def machine_values(stands_on: Services) -> Json:

@@ -12,7 +12,8 @@ import pytest
 
 from tests.cluster import alerts
 from tests.cluster.helm import helm, install
-from tests.cluster.installation import ONE_NODE, RELEASE, Installation, build_images, start_kuberay
+from tests.cluster.installation import ONE_NODE, RELEASE, Installation
+from tests.cluster.machine import build_images, start_kuberay
 from tests.cluster.node import USER, Node, load
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]

@@ -11,7 +11,6 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 import yaml
@@ -21,10 +20,11 @@ from components.features.profiles import profile_history
 from components.features.template import CUSTOMER_PROFILE, template_for
 from tests.cluster import documented
 from tests.cluster.helm import install
-from tests.cluster.installation import HEAD, RELEASE, Installation, build_images, manifests, pool_here, start_kuberay
-from tests.cluster.node import ROOT, Json, Node, folder_claims, load, python_folders
+from tests.cluster.installation import RELEASE, Installation, manifests
+from tests.cluster.machine import HEAD, pool_here
+from tests.cluster.node import ROOT, Json, Node, folder_claims, python_folders
 from tests.cluster.people import Person
-from tests.cluster.services import BUCKET, Services, machine_values
+from tests.cluster.services import BUCKET, Services, machine_values, prepared
 from tests.model_manifests import NAME, deployment
 from tests.model_versions import BASE, MODEL, TEMPLATE, Versions, adapters, messages
 from tidegate import inference_log
@@ -52,17 +52,11 @@ _PLAN = deployment(steps=_STEPS)["spec"]["rollout"]
 @pytest.fixture(scope="module")
 def platform(node: Node, stands_on: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """Installed, with a pool on this node."""
-    load(*build_images())
-    start_kuberay()
-    home: Path = tmp_path_factory.mktemp("first-canary")
-    made = Installation(node, "tidegate-canary", home, home)
-    made.remove()
-    node.make_namespace(made.namespace)
+    made = prepared(node, stands_on, "tidegate-canary", tmp_path_factory.mktemp("first-canary"))
     node.apply(*folder_claims(made.namespace, python_folders()))
-    node.apply(*made.secrets(), *stands_on.secrets(), namespace=made.namespace)
     node.kubectl("label", "nodes", "--all", "--overwrite", f"{_POOL_LABEL}={_POOL}")
     values = machine_values(stands_on) | {"gpuNodePools": {_POOL: pool_here()}, "engines": {"head": HEAD}}
-    done = install(node, RELEASE, made.namespace, [documented.values(), values], home)
+    done = install(node, RELEASE, made.namespace, [documented.values(), values], made.home)
     assert done.returncode == 0, done.stderr + node.story(made.namespace)
     yield made
     made.remove()
@@ -184,11 +178,8 @@ def test_an_engine_that_is_deleted_leaves_the_features_alone_in_redis(
 
 def _write_features(platform: Installation, stands_on: Services, monkeypatch: pytest.MonkeyPatch) -> None:
     """As the features step does it, by the configuration that the chart gave to gateways and steps."""
-    template = 'go-template={{index .data "feature_store.yaml"}}'
     config = platform.home / "feature_store.yaml"
-    config.write_text(
-        platform.node.kubectl("get", "configmap", f"{RELEASE}-features", "-o", template, namespace=platform.namespace)
-    )
+    config.write_text(platform.value("configmap", f"{RELEASE}-features", config.name))
     monkeypatch.setenv("TIDEGATE_DATABASE_URL", stands_on.database_url("tidegate"))
     monkeypatch.setenv("FEAST_REDIS_PASSWORD", stands_on.redis.password)
     site = SharedSite(config, f"s3://{BUCKET}/artifacts/features", stands_on.database_url("tidegate"))
@@ -198,11 +189,8 @@ def _write_features(platform: Installation, stands_on: Services, monkeypatch: py
 
 def _register(platform: Installation, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Two versions, signed with the installation's key; their numbers."""
-    template = 'go-template={{index .data "attestation.key" | base64decode}}'
     key = platform.home / "attestation.key"
-    key.write_text(
-        platform.node.kubectl("get", "secret", "tidegate-attestation", "-o", template, namespace=platform.namespace)
-    )
+    key.write_text(platform.value("secret", "tidegate-attestation", key.name))
     cache = platform.home / "cache"
     monkeypatch.setenv("TIDEGATE_CACHE", str(cache))
     url = platform.url("mlflow")

@@ -18,14 +18,8 @@ import pytest
 from monitoring.retraining.policy import ACTION_LABEL
 from tests.alertmanager import alertmanager, configuration
 from tests.cluster.helm import helm, install
-from tests.cluster.installation import (
-    ONE_NODE,
-    RELEASE,
-    Installation,
-    build_images,
-    runtime,
-    start_kuberay,
-)
+from tests.cluster.installation import ONE_NODE, RELEASE, Installation, runtime
+from tests.cluster.machine import build_images, start_kuberay
 from tests.cluster.node import CONTAINER_SECURITY, POD_SECURITY, ROOT, Json, Node, data_folder, load
 from tests.model_manifests import NAME, RUNTIME, deployment
 from tests.model_versions import MODEL, messages

@@ -16,9 +16,9 @@ import pytest
 
 from tests.cluster import alerts, documented
 from tests.cluster.helm import helm, install
-from tests.cluster.installation import RELEASE, Installation, build_images, start_kuberay
-from tests.cluster.node import Node, load
-from tests.cluster.services import BUCKET, Services, machine_values
+from tests.cluster.installation import RELEASE, Installation
+from tests.cluster.node import Node
+from tests.cluster.services import BUCKET, Services, machine_values, prepared
 from tests.integration.registry.documents import version_document
 from tidegate.adapters import storage
 from tidegate.adapters.mlflow_models import MlflowModels
@@ -35,13 +35,7 @@ _ALERTS = "SELECT body FROM alerts"
 @pytest.fixture(scope="module")
 def platform(node: Node, stands_on: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """Its namespace and Secrets, one of which holds a wrong password; nothing is installed yet."""
-    load(*build_images())
-    start_kuberay()
-    home: Path = tmp_path_factory.mktemp("services")
-    made = Installation(node, "tidegate-services", home, home)
-    made.remove()
-    node.make_namespace(made.namespace)
-    node.apply(*made.secrets(), *stands_on.secrets(password="not-it"), namespace=made.namespace)
+    made = prepared(node, stands_on, "tidegate-services", tmp_path_factory.mktemp("platform"), password="not-it")
     yield made
     made.remove()
 
