@@ -16,7 +16,7 @@ import httpx
 import yaml
 
 from tests.cluster.helm import helm
-from tests.cluster.machine import HEAD, SMALL, images_here, pool_here
+from tests.cluster.machine import API_SERVER, HEAD, SMALL, images_here, pool_here
 from tests.cluster.node import (
     BASE_IMAGE,
     CONTAINER_SECURITY,
@@ -39,6 +39,8 @@ RELEASE = "tidegate"
 DATA = "/var/lib/tidegate-data"
 """Where the chart mounts the volume of the local extras."""
 ONE_NODE = ROOT / "examples" / "one-node" / "values.yaml"
+_REGISTERS = {"app": "register-versions"}
+"""Whom the release's MLflow lets in beside its own pods."""
 
 
 @dataclass
@@ -92,6 +94,7 @@ class Installation:
             "engines": {"head": HEAD, "env": {"TIDEGATE_CACHE": f"{DATA}/cache"}},
             "local": {"storageClassName": "-", "volumeName": f"{self.namespace}-data"},
             "mlflow": {"server": {**SMALL, "allowedHosts": ["10.97.*"]}},  # the tests call it by its ClusterIP
+            "networkPolicy": {**API_SERVER, "mlflowFrom": [{"podSelector": {"matchLabels": _REGISTERS}}]},
             "settings": {"TIDEGATE_SCORING__LABEL_HORIZON_SECONDS": "30"},
         } | dict.fromkeys(("operator", "gateway", "scorer", "receiver"), SMALL)
 
@@ -130,7 +133,7 @@ class Installation:
         pod = {
             "apiVersion": "v1",
             "kind": "Pod",
-            "metadata": {"name": name},
+            "metadata": {"name": name, "labels": _REGISTERS},
             "spec": {
                 "restartPolicy": "Never",
                 "automountServiceAccountToken": False,

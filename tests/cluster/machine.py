@@ -18,6 +18,8 @@ HEAD = {"cpu": "200m", "memory": "2Gi"}
 """Of a Ray head."""
 SMALL = {"resources": {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}}}
 """Of a component: two cores carry them all."""
+API_SERVER: Json = {"apiServerPorts": [26443]}
+"""Of networkPolicy: where the node's listens, behind its Service."""
 
 
 def version() -> str:

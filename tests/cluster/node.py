@@ -137,9 +137,11 @@ def bring_up() -> tuple[Node, bool]:
 def take_down() -> None:
     """Ends the node; nothing of it may stay on this machine."""
     subprocess.run([CLUSTER, "down"], capture_output=True, check=True)
-    for command in (["ip", "addr", "show"], ["nft", "list", "tables"], ["cat", "/proc/self/mountinfo"]):
+    for command in (["ip", "addr", "show"], ["nft", "list", "ruleset"], ["cat", "/proc/self/mountinfo"]):
         said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        left = [mark for mark in (ADDRESS, "cni-tidegate0", "tidegate-seal", "tidegate/kube/run") if mark in said]
+        left = [
+            mark for mark in (ADDRESS, "cni-tidegate0", "tidegate-seal", "KUBE-", "tidegate/kube/run") if mark in said
+        ]
         assert not left, f"{' '.join(command)} still shows {left}"
 
 

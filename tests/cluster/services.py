@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
 from tests.cluster.installation import Installation, secret
-from tests.cluster.machine import SMALL, build_images, images_here, start_kuberay
+from tests.cluster.machine import API_SERVER, SMALL, build_images, images_here, start_kuberay
 from tests.cluster.node import ADDRESS, Json, Node, load
 from tests.minio import Minio
 from tests.ports import free_port
@@ -114,6 +115,11 @@ def machine_values(stands_on: Services) -> Json:
         **images_here(),
         "objectStorage": {"env": endpoint},
         "redis": {"address": f"{redis.host}:{redis.port}", "existingSecret": "tidegate-redis"},
+        "networkPolicy": {
+            **API_SERVER,
+            "databasePorts": [sa.make_url(stands_on.database_url("tidegate")).port],
+            "externalPorts": [urlsplit(minio.url).port],
+        },
         "mlflow": {"server": {**SMALL, "workers": 1, "allowedHosts": ["10.97.*"]}},
         "operator": {**SMALL, "replicas": 1},
         "scorer": {**SMALL, "replicas": 1},

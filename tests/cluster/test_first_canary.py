@@ -11,6 +11,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -22,7 +23,8 @@ from tests.cluster import documented
 from tests.cluster.helm import install
 from tests.cluster.installation import RELEASE, Installation, manifests
 from tests.cluster.machine import HEAD, pool_here
-from tests.cluster.node import ROOT, Json, Node, folder_claims, python_folders
+from tests.cluster.network import address, bystander, listens, reaches, started
+from tests.cluster.node import ADDRESS, ROOT, Json, Node, folder_claims, python_folders
 from tests.cluster.people import Person
 from tests.cluster.services import BUCKET, Services, machine_values, prepared
 from tests.model_manifests import NAME, deployment
@@ -118,6 +120,25 @@ def test_the_first_version_answers_with_the_features_that_a_pipeline_wrote(
     assert rows[-1]["outcome"] == "ok"
     assert json.loads(rows[-1]["features"]) == profile_history(_CUSTOMER, datetime.now(UTC))[-1][1]
     assert "cli:" in ml_engineer.run("tidegate ledger list --kind alias.set")
+
+
+def test_pods_that_no_policy_names_reach_the_gateway_and_nothing_behind_it(
+    platform: Installation, stands_on: Services
+) -> None:
+    node, namespace = platform.node, platform.namespace
+    started(node, namespace, bystander("stranger"))  # in the release's own namespace: no place is nearer
+    head = address(node, namespace, **{"tidegate.dev/runtime": "assistants", "ray.io/node-type": "head"})
+    cluster_ips = {name: urlsplit(platform.url(name)).hostname or "" for name in ("gateway", "receiver", "mlflow")}
+    behind = [(cluster_ips["mlflow"], 5000), *((head, port) for port in (6379, 8265, 10001))]
+    assert all(listens(*place) for place in behind), behind
+    for open_to_all in ((cluster_ips["gateway"], 8080), (cluster_ips["receiver"], 8085)):
+        assert reaches(node, namespace, "stranger", *open_to_all)
+    assert [place for place in behind if reaches(node, namespace, "stranger", *place)] == []
+    storage_port = urlsplit(stands_on.minio.url).port or 0
+    gateway, kubelet = f"deployment/{RELEASE}-gateway", 21250
+    assert listens(ADDRESS, kubelet)
+    allowed = {place: reaches(node, namespace, gateway, ADDRESS, place) for place in (storage_port, kubelet)}
+    assert allowed == {storage_port: True, kubelet: False}
 
 
 def test_a_canary_wins_all_users_without_a_failed_request_or_a_new_pod(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.cluster.network import address, bystander, reaches, started
 from tests.cluster.node import BASE_IMAGE, CLUSTER, CONTAINER_SECURITY, POD_SECURITY, Json, Node
 
 pytestmark = pytest.mark.timeout(300)
@@ -107,6 +108,31 @@ def test_a_pod_that_eats_more_than_its_memory_is_killed(node: Node, namespace: s
     assert ended(node, namespace, "eats")[0] == "Failed"
     (state,) = node.get("pod", "eats", namespace)["status"]["containerStatuses"]
     assert state["state"]["terminated"]["reason"] == "OOMKilled"
+
+
+def test_network_policies_hold_in_both_directions(node: Node, namespace: str) -> None:
+    web = "$s = IO::Socket::INET->new(LocalPort => 8080, Listen => 9); while ($c = $s->accept) { close $c }"
+    serving = pod("serving", "perl", "-MIO::Socket::INET", "-e", web)
+    started(node, namespace, serving, bystander("friend"), bystander("stranger"))
+    server = address(node, namespace, app="serving")
+    asking = (node, namespace)
+    node.until(
+        "everybody is served", lambda: all(reaches(*asking, who, server, 8080) for who in ("friend", "stranger"))
+    )
+    only_friends = {
+        "podSelector": {"matchLabels": {"app": "serving"}},
+        "ingress": [{"from": [{"podSelector": {"matchLabels": {"app": "friend"}}}], "ports": [{"port": 8080}]}],
+    }
+    node.apply(policy("only-friends", "Ingress", **only_friends), namespace=namespace)
+    node.until("a stranger is refused", lambda: not reaches(*asking, "stranger", server, 8080), seconds=30)
+    assert reaches(*asking, "friend", server, 8080)
+    node.apply(policy("no-calls", "Egress", podSelector={"matchLabels": {"app": "friend"}}), namespace=namespace)
+    node.until("a friend may not call", lambda: not reaches(*asking, "friend", server, 8080), seconds=30)
+
+
+def policy(name: str, direction: str, **spec: Any) -> Json:
+    spec["policyTypes"] = [direction]
+    return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": name}, "spec": spec}
 
 
 def test_nothing_leaves_the_machine(node: Node, namespace: str) -> None:

@@ -40,6 +40,16 @@ unmount() {
   done
 }
 
+# It takes its rules away itself; what a killed one left goes here, and nobody else's rules.
+remove_policies() {
+  local set
+  if iptables-save --table filter 2> /dev/null | grep -q KUBE-ROUTER-; then
+    iptables-save --table filter | grep -vE 'KUBE-(ROUTER|NWPLCY|POD-FW)-' | iptables-restore --table filter
+  fi
+  for set in $(ipset list -name 2> /dev/null | grep -E '^KUBE-(SRC|DST)-'); do ipset destroy "$set"; done
+  grep -qx 'table ip filter' "$run/tables.before" 2> /dev/null || nft delete table ip filter 2> /dev/null
+}
+
 restore_host() {
   local name file id cgroup line
   for name in $( (ls /run/netns 2> /dev/null || true) | sort | comm -23 - "$run/netns.before" | grep '^cni-'); do ip netns del "$name"; done
@@ -48,6 +58,7 @@ restore_host() {
   nft delete table ip kube-proxy 2> /dev/null
   nft delete table ip6 kube-proxy 2> /dev/null
   nft delete table inet tidegate-seal 2> /dev/null
+  remove_policies
   [ ! -d /var/log/containers ] || find /var/log/containers -maxdepth 1 -type l -lname "$run/*" -delete
   for file in /var/lib/cni/results/tidegate-*-eth0; do # libcni's cache of our network
     [ -e "$file" ] || continue
@@ -62,7 +73,7 @@ restore_host() {
 
 # Kubeflow Pipelines keeps its stores beside the cluster.
 "$repository/hack/kfp/down.sh" --beside > /dev/null
-for program in kubelet kube-proxy kube-controller-manager kube-scheduler; do stop "$program"; done
+for program in kubelet netpol kube-proxy kube-controller-manager kube-scheduler; do stop "$program"; done
 if alive containerd; then end_containers; fi
 end_shims
 for program in containerd kube-apiserver etcd; do stop "$program"; done

@@ -44,7 +44,10 @@ start() {
 alive() {
   [ -s "$run/$1.pid" ] && [ "$(readlink "/proc/$(cat "$run/$1.pid")/exe" 2> /dev/null)" = "$(cat "$run/$1.exe")" ]
 }
-ready() { alive kubelet && alive kube-apiserver && kubectl get node "$node" 2> /dev/null | grep -q ' Ready'; }
+node_ready() { kubectl get node "$node" 2> /dev/null | grep -q ' Ready'; }
+ready() { alive kubelet && alive kube-apiserver && alive netpol && node_ready; }
+# Its last rule is written by the first round that went through all policies.
+enforced() { alive netpol && iptables --list-rules KUBE-ROUTER-FORWARD 2> /dev/null | grep -q ACCEPT; }
 wait_for() { # SECONDS WHAT COMMAND...
   local seconds="$1" what="$2" _
   shift 2

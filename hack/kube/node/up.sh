@@ -27,6 +27,7 @@ host() { # settings of the host are remembered; down.sh puts them back
   sysctl -qw net.bridge.bridge-nf-call-iptables=1 2> /dev/null || true # absent until the bridge module is loaded
   (ls /run/netns 2> /dev/null || true) | sort > "$run/netns.before"
   ip addr show dev lo | grep -q " $address/32" || ip addr add "$address/32" dev lo
+  nft list tables > "$run/tables.before"
   filled seal.nft | nft -f -
 }
 
@@ -79,6 +80,12 @@ kubelet() {
   start kube-proxy "$bin/kube-proxy" --config kube-proxy.yaml
 }
 
+# Policies hold for traffic between pods as well, which the bridge shows to the filter: bridge-nf-call-iptables above.
+policies() {
+  start netpol "$("$kube/../netpol/build.sh")" --kubeconfig "$run/admin.kubeconfig" --node "$node" --services "$services"
+  wait_for 30 "the enforcement of NetworkPolicies" enforced
+}
+
 host
 certificates
 control_plane
@@ -88,8 +95,9 @@ wait_for 60 "the API server" kubectl get --raw /readyz
 told "API server ready"
 controllers
 kubelet
-wait_for 60 "the node" ready
-told "node Ready"
+wait_for 60 "the node" node_ready
+policies
+told "node Ready, NetworkPolicies in force"
 filled coredns.yaml | kubectl apply -f - > "$run/coredns.apply.log"
 kubectl -n kube-system rollout status deployment/coredns --timeout=120s > /dev/null
 told "DNS ready"
