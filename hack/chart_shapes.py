@@ -102,6 +102,7 @@ _BY_PATH: dict[str, Shape] = {
     "gateway.httpRoute.parentRefs": {"type": "array", "items": _PARENT},
     "gateway.httpRoute.requestTimeout": _DURATION,
     "gateway.autoscaling.behavior": _FREE,
+    "gateway.autoscaling.metrics": _OBJECTS,
     "gateway.autoscaling.targetCPUUtilizationPercentage": {"type": "integer", "minimum": 1, "maximum": 100},
     "gateway.preStopSeconds": {"type": "integer", "minimum": 0, "maximum": 300},
     "driftChecks.mode": _one_of("cronjob", "kfp"),
@@ -153,6 +154,7 @@ _BY_KEY: dict[str, Shape] = {
     "activeDeadlineSeconds": _POSITIVE,
     "startingDeadlineSeconds": _POSITIVE,
     "apiServerPorts": {"type": "array", "items": _PORT, "minItems": 1},
+    "dnsPorts": {"type": "array", "items": _PORT, "minItems": 1},
     "databasePorts": {"type": "array", "items": _PORT, "minItems": 1},
     "externalPorts": {"type": "array", "items": _PORT, "minItems": 1},
     "redisPorts": {"type": "array", "items": _PORT},
@@ -211,7 +213,7 @@ OWN = frozenset(
         CLUSTER__RAY_VERSION CLUSTER__HEAD_CPU CLUSTER__HEAD_MEMORY CLUSTER__SERVICE_ACCOUNT CLUSTER__RAY_TOKEN_SECRET
         CLUSTER__REDIS_ADDRESS CLUSTER__REDIS_PASSWORD_SECRET CLUSTER__ENGINE_ENV_SECRET CLUSTER__ENGINE_ENV_CONFIG
         KFP__URL KFP__UI_URL KFP__NAMESPACE KFP__SERVICE_ACCOUNT KFP__EXPERIMENT KFP__TOKEN_PATH KFP__COOKIE_PATH
-        KFP__HEADER_NAME KFP__HEADER_VALUE_PATH KFP__CA_PATH FEATURES__CONFIG
+        KFP__HEADER_NAME KFP__HEADER_VALUE_PATH KFP__CA_PATH FEATURES__CONFIG LIMITS__DRAIN_SECONDS
     """.split()  # noqa: SIM905 - a list would take forty lines
 )
 """What the chart's templates render from values of their own."""

@@ -66,7 +66,7 @@ class KubeApi:
 
     def __init__(self, folder: Path, programs: Path) -> None:
         self.folder = folder
-        self._programs = programs
+        self.programs = programs
         self._ports: tuple[int, int, int] | None = None
         self._was_ready = False
         self._processes = GuardedProcesses(folder)
@@ -168,7 +168,7 @@ class KubeApi:
     ) -> subprocess.CompletedProcess[str]:
         """kubectl as the user. With `check` a failure raises, with what kubectl said."""
         done = subprocess.run(
-            [self._programs / "kubectl", f"--kubeconfig={self.kubeconfig(user, namespace)}", *arguments],
+            [self.programs / "kubectl", f"--kubeconfig={self.kubeconfig(user, namespace)}", *arguments],
             input=stdin,
             capture_output=True,
             text=True,
@@ -213,7 +213,7 @@ class KubeApi:
         api, client, peer = self._ports
         pki, etcd = self.folder / "pki", f"http://127.0.0.1:{client}"
         self._processes.start(
-            self._programs / _ETCD,
+            self.programs / _ETCD,
             f"--data-dir={self.folder / 'etcd'}",
             f"--listen-client-urls={etcd}",
             f"--advertise-client-urls={etcd}",
@@ -224,7 +224,7 @@ class KubeApi:
             "--log-level=warn",
         )
         self._processes.start(
-            self._programs / _API,
+            self.programs / _API,
             f"--etcd-servers={etcd}",
             "--bind-address=127.0.0.1",
             f"--secure-port={api}",

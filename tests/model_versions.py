@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 from components.datasets.rows import TrafficMessage
 from components.fine_tune.logic import run as fine_tune
 from serving.engines.adapter_files import adapter_digest
-from tests.integration.registry.conftest import Server
 from tests.integration.registry.documents import version_document
+from tests.mlflow_process import Server
 from tidegate import attestation
 from tidegate.adapters import storage
 from tidegate.adapters.base_model import resolve_base_model

@@ -35,6 +35,9 @@ class Limits(_Group):
     max_body_bytes: PositiveInt = Field(default=1 << 20, description="largest request body (bytes)")
     timeout_seconds: PositiveFloat = Field(default=60.0, description="longest wait for an engine's answer (s)")
     max_concurrency: PositiveInt = Field(default=64, description="requests in flight per gateway; more answer 503")
+    drain_seconds: PositiveFloat = Field(
+        default=9.0, description="gateway: requests in flight have so long when the process is told to end (s)"
+    )
 
 
 class InferenceLogSettings(_Group):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import socket
 import sys
@@ -18,7 +19,8 @@ from tidegate.errors import TidegateError
 from tidegate.settings import load_settings
 from tidegate.wire import KEEP_ALIVE_SECONDS
 
-_GRACE_SECONDS = 10
+_LATE_SECONDS = 1
+"""What is late has been told so before uvicorn cuts connections."""
 
 
 def main() -> int:
@@ -36,7 +38,7 @@ def main() -> int:
         port=settings.gateway_port,
         log_config=None,
         access_log=False,
-        timeout_graceful_shutdown=_GRACE_SECONDS,
+        timeout_graceful_shutdown=math.ceil(parts.limits.drain_seconds) + _LATE_SECONDS,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         server_header=False,
         lifespan="on",

@@ -93,7 +93,7 @@ def assemble(settings: Settings, *, online: OnlineFeatures | None, clock: Clock 
         pairs=pairs,
         windows=windows,
         pseudonyms=Pseudonyms.load_or_create(settings.secrets / "user-pseudonym.key"),
-        drain=Drain(),
+        drain=Drain(settings.limits.drain_seconds),
         clock=clock,
         metrics=metrics,
     )

@@ -6,13 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-DRAIN_SECONDS = 9.0  # uvicorn cuts connections after 10 s; what is late must have been told so by then
-
 
 class Drain:
-    """Deadlines of the requests in flight, which `begin` brings forward. Used on the event loop only."""
+    """Deadlines of the requests in flight, which `begin` brings forward. Used on the event loop only.
 
-    def __init__(self, seconds: float = DRAIN_SECONDS) -> None:
+    Args:
+        seconds: how long requests may take when the end has begun.
+    """
+
+    def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._until: float | None = None
         self._open: set[asyncio.Timeout] = set()

@@ -2,6 +2,7 @@
 # Takes down what up.sh started, by recorded process id and executable, and puts the host back as it was.
 set -uo pipefail
 . "$(dirname "$0")/env.sh"
+[ "${TIDEGATE_NODE_TURN:-}" = mine ] || take_turns # up.sh has it when it takes half a node down
 cd /
 if [ ! -d "$run" ]; then
   echo "not up"

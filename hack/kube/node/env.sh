@@ -37,12 +37,19 @@ ctr() { "$containerd_bin/ctr" --address "$socket" --namespace k8s.io "$@"; }
 start() {
   local name="$1"
   shift
-  setsid "$@" > "$run/$name.log" 2>&1 < /dev/null &
+  setsid "$@" > "$run/$name.log" 2>&1 < /dev/null 9>&- &
   echo $! > "$run/$name.pid"
   readlink -f "$(command -v "$1")" > "$run/$name.exe"
 }
 alive() {
-  [ -s "$run/$1.pid" ] && [ "$(readlink "/proc/$(cat "$run/$1.pid")/exe" 2> /dev/null)" = "$(cat "$run/$1.exe")" ]
+  [ -s "$run/$1.pid" ] && [ "$(readlink "/proc/$(cat "$run/$1.pid")/exe" 2> /dev/null)" = "$(cat "$run/$1.exe" 2> /dev/null)" ]
+}
+# Two that bring the node up at once would each take the other's down: they take turns. The descriptor is not inherited
+# by what is started, which would hold the turn for ever.
+take_turns() {
+  mkdir -p "$cache"
+  exec 9> "$cache/node.lock"
+  flock 9
 }
 node_ready() { kubectl get node "$node" 2> /dev/null | grep -q ' Ready'; }
 ready() { alive kubelet && alive kube-apiserver && alive netpol && node_ready; }

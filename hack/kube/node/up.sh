@@ -4,12 +4,13 @@
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
 . "$here/certificates.sh"
+take_turns
 if ready; then
   echo "already up: export KUBECONFIG=$KUBECONFIG"
   exit 0
 fi
 "$here/build.sh"
-[ ! -d "$run" ] || "$here/down.sh"
+[ ! -d "$run" ] || TIDEGATE_NODE_TURN=mine "$here/down.sh"
 mkdir -p "$run/pki" "$run/cni"
 began="$(date +%s%N)"
 told() { awk -v from="$began" -v to="$(date +%s%N)" -v what="$*" 'BEGIN { printf "%6.1f s  %s\n", (to - from) / 1e9, what }'; }

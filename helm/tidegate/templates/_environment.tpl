@@ -91,17 +91,22 @@
 {{- end }}
 {{- end -}}
 
-{{- /* (root, values of the component): env and envFrom of a container. */ -}}
+{{- /* Whose credentials a component gets: those of what it asks, and no others. */ -}}
+{{- define "tidegate.asks" -}}
+{{- get (dict "operator" "storage mlflow" "gateway" "storage" "drift" "storage mlflow" "scorer" "" "receiver" "") . -}}
+{{- end -}}
+
+{{- /* (root, component, its values, variables): env and envFrom of a container. */ -}}
 {{- define "tidegate.env" -}}
 {{- $root := index . 0 -}}
-{{- $extra := index . 1 -}}
+{{- $asks := include "tidegate.asks" (index . 1) | splitList " " -}}
 envFrom:
   - configMapRef: {name: {{ include "tidegate.fullname" $root }}-platform}
-{{- with $root.Values.objectStorage.existingSecret }}
-  - secretRef: {name: {{ . }}}
+{{- if and (has "storage" $asks) $root.Values.objectStorage.existingSecret }}
+  - secretRef: {name: {{ $root.Values.objectStorage.existingSecret }}}
 {{- end }}
-{{- with $root.Values.mlflow.existingSecret }}
-  - secretRef: {name: {{ . }}}
+{{- if and (has "mlflow" $asks) $root.Values.mlflow.existingSecret }}
+  - secretRef: {name: {{ $root.Values.mlflow.existingSecret }}}
 {{- end }}
 env:
   - name: POD_NAME
@@ -114,10 +119,10 @@ env:
   - name: TIDEGATE_DATABASE_URL
     valueFrom: {secretKeyRef: {name: {{ . }}, key: {{ $root.Values.database.key }}}}
 {{- end }}
-{{- range (index . 2) }}
+{{- range (index . 3) }}
   - {{ toJson . }}
 {{- end }}
-{{- with $extra.extraEnv }}
+{{- with (index . 2).extraEnv }}
 {{ toYaml . | indent 2 }}
 {{- end }}
 {{- end -}}

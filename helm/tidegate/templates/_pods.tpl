@@ -7,16 +7,17 @@ labels:
   {{- with $values.podLabels }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
+{{- $config := ternary (dict) (dict "tidegate.dev/config" (include "tidegate.configDigest" $root)) (eq (index . 1) "mlflow") }}
+{{- with merge (dict) $config $values.podAnnotations }}
 annotations:
-  tidegate.dev/config: {{ include "tidegate.configDigest" $root }}
-  {{- with $values.podAnnotations }}
   {{- toYaml . | nindent 2 }}
-  {{- end }}
+{{- end }}
 {{- end -}}
 
-{{- /* Changes with the configuration that processes read at their start, so that pods are replaced. */ -}}
+{{- /* Changes with the configuration that processes read at their start, so that pods are replaced. MLflow reads none of
+it, and its one pod that goes takes the registry away for a while. */ -}}
 {{- define "tidegate.configDigest" -}}
-{{- printf "%s%s%s" (include "tidegate.environment" .) (include "tidegate.nodePools" .) (ternary (include "tidegate.featureStore" .) "" (eq "true" (include "tidegate.sharesFeatures" .))) | sha256sum | trunc 32 | quote -}}
+{{- printf "%s%s%s" (include "tidegate.environment" .) (include "tidegate.nodePools" .) (ternary (include "tidegate.featureStore" .) "" (eq "true" (include "tidegate.sharesFeatures" .))) | sha256sum | trunc 32 -}}
 {{- end -}}
 
 {{- /* (root, component, its values, calls the API): what every pod's spec has. */ -}}

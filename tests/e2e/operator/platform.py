@@ -18,9 +18,9 @@ import httpx
 import yaml
 
 from tests.integration.engines.platform import ray_head
-from tests.integration.registry.conftest import Server
 from tests.kube_api import KubeApi
 from tests.kuberay import KubeRayStandIn
+from tests.mlflow_process import Server
 from tests.model_manifests import NAME, RUNTIME
 from tests.model_versions import BASE, Versions, adapters
 from tests.ports import free_ports

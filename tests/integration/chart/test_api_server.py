@@ -48,7 +48,7 @@ def test_every_pod_passes_pod_security_restricted(helm: Helm, cluster: KubeApi, 
     for workload, template in templates:
         labels = template["metadata"]["labels"]
         body = {"metadata": {"generateName": "pod-", "labels": labels}, "spec": template["spec"]}
-        body["metadata"]["annotations"] = template["metadata"]["annotations"]
+        body["metadata"]["annotations"] = template["metadata"].get("annotations", {})
         said = cluster.request("POST", f"/api/v1/namespaces/{restricted}/pods?dryRun=All&fieldValidation=Strict", body)
         assert said.status_code == httpx.codes.CREATED, f"{workload}: {said.text}"
 
@@ -94,9 +94,9 @@ RIGHTS: dict[str, dict[tuple[str, str], tuple[str, ...]]] = {
         (OURS, "modeldeployments"): (*WATCH, "update"),
         (OURS, "modelruntimes/status"): ("update",),
         (OURS, "modeldeployments/status"): ("update",),
-        (OURS, "modelrollouts"): ALL,
+        (OURS, "modelrollouts"): OWN,
         (OURS, "modelrollouts/status"): ("update",),
-        (OURS, "modelroutings"): ALL,
+        (OURS, "modelroutings"): (*WATCH, "create", "update"),
         (OURS, "rolloutactions"): (*WATCH, "delete"),
         (OURS, "rolloutactions/status"): ("update",),
         ("ray.io", "rayservices"): OWN,

@@ -134,12 +134,16 @@ def test_whoever_reads_object_storage_is_told_its_region_by_both_names(helm: Hel
         assert found.items() >= {**env, "AWS_DEFAULT_REGION": "eu-test-1"}.items()
 
 
-def test_a_gateway_has_time_to_drain(helm: Helm) -> None:
-    from serving.gateway.drain import DRAIN_SECONDS  # noqa: PLC0415
-
-    spec = dict(pods(helm.render(BASE)))["Deployment/tidegate-gateway"]["spec"]
-    sleep = spec["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
-    assert spec["terminationGracePeriodSeconds"] > sleep + DRAIN_SECONDS + 1
+def test_a_gateway_has_time_to_drain(helm: Helm, monkeypatch: pytest.MonkeyPatch) -> None:
+    for values in ({}, {"terminationGracePeriodSeconds": 120, "preStopSeconds": 20}):
+        objects = helm.render(merged(BASE, {"gateway": values}))
+        spec = dict(pods(objects))["Deployment/tidegate-gateway"]["spec"]
+        (container,) = spec["containers"]
+        with monkeypatch.context() as patch:
+            limits = _started(patch, _environment(objects, container)).limits
+        sleep = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+        assert spec["terminationGracePeriodSeconds"] == sleep + limits.drain_seconds + 10
+        assert limits.drain_seconds >= limits.timeout_seconds, "an answer that may take so long is cut off"
 
 
 def test_the_documented_commands_make_secrets_that_the_processes_take(tmp_path: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,6 +96,42 @@ def test_an_upgrade_keeps_data_and_brings_the_definitions_along(
     helm.run("install", "tidegate", str(CHART), *place, values=LOCAL, kubeconfig=kubeconfig)
     assert (cluster.request("GET", claim).json()["metadata"]["uid"], _uids(cluster, runtimes)) == before
     helm.run("uninstall", "tidegate", *place, "--wait=hookOnly", kubeconfig=kubeconfig)
+
+
+@pytest.mark.parametrize(("handed_over", "pods"), [(True, 8), (False, 1)])
+def test_autoscaling_takes_over_the_pods_that_there_are_once_they_are_handed_over(
+    helm: Helm, cluster: KubeApi, *, handed_over: bool, pods: int
+) -> None:
+    """By the command of docs/chart.md. Without it nobody says how many until the autoscaler has looked."""
+    namespace = cluster.make_namespace("scaling")
+    place = ["--namespace", namespace]
+    kubeconfig = cluster.kubeconfig("admin", namespace)
+    alone = {"crds": {"enabled": False}, "admissionPolicies": {"enabled": False}}
+    before = merged(LOCAL, alone, {"gateway": {"replicas": 8}})
+    helm.run("install", "tidegate", str(CHART), *place, values=before, kubeconfig=kubeconfig)
+    if handed_over:
+        _run_documented("--field-manager=autoscaling", cluster, namespace)
+    after = merged(before, {"gateway": {"autoscaling": {"enabled": True}}})
+    helm.run("upgrade", "tidegate", str(CHART), *place, values=after, kubeconfig=kubeconfig)
+    gateway = cluster.request("GET", f"/apis/apps/v1/namespaces/{namespace}/deployments/tidegate-gateway").json()
+    assert gateway["spec"]["replicas"] == pods
+
+
+def _run_documented(holding: str, cluster: KubeApi, namespace: str) -> None:
+    """The block of commands in docs/chart.md with that text, in this namespace."""
+    if shutil.which("jq") is None:
+        subprocess.run([ROOT / "hack" / "apt-install.sh", "jq"], check=True, capture_output=True)
+    page = (ROOT / "docs" / "chart.md").read_text(encoding="utf-8")
+    (block,) = (text for text in re.findall(r"^```\w*\n(.*?)^```", page, re.DOTALL | re.MULTILINE) if holding in text)
+    path = f"{cluster.programs}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", block.replace("-n models", f"-n {namespace}")],
+        env={"PATH": path, "KUBECONFIG": str(cluster.kubeconfig("admin", namespace)), "HOME": str(cluster.folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def _runtime_fields(cluster: KubeApi) -> dict[str, Any]:

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import io
-import os
-import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import httpx
 import pandas as pd
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from tests.ports import free_port
+from tests.mlflow_process import Server
 from tidegate.adapters.base_model import resolve_base_model
-from tidegate.adapters.mlflow_server import mlflow_server
 from tidegate.domain.manifest import DataManifest, SplitInfo, StageAccount
 from tidegate.domain.training import BaseModelRef
 from tidegate.ids import digest_bytes
@@ -36,39 +31,6 @@ _TEXTS = (
     "my top up did not work",
     "topping up failed again",
 )
-
-
-class Server:
-    """An MLflow server on a free port that can be stopped and started again on the same state."""
-
-    def __init__(self, home: Path) -> None:
-        self._home = home
-        self.port = free_port()
-        self.uri = f"http://127.0.0.1:{self.port}"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        command = mlflow_server(self._home, self.port)
-        log = (self._home / "mlflow.log").open("ab")
-        self._process = subprocess.Popen(
-            command.argv, env={**os.environ, **command.env}, stdout=log, stderr=subprocess.STDOUT
-        )
-        deadline = time.monotonic() + 300
-        while True:
-            try:
-                if httpx.get(command.health_url, trust_env=False).is_success:
-                    return
-            except httpx.TransportError:
-                pass
-            assert self._process.poll() is None, (self._home / "mlflow.log").read_text()
-            assert time.monotonic() < deadline, (self._home / "mlflow.log").read_text()
-            time.sleep(0.2)
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(timeout=30)
-            self._process = None
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.registry.conftest import Server
 from tests.integration.registry.racer import bare_version
+from tests.mlflow_process import Server
 from tidegate.adapters.mlflow_registry import READY_TAG, MlflowRegistry
 from tidegate.adapters.mlflow_rest import MlflowRest
 from tidegate.errors import Unavailable

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tests.integration.registry.conftest import Server
+from tests.mlflow_process import Server
 from tidegate.adapters.base_model import ResolvedBase, resolve_base_model
 from tidegate.prompt import PromptTemplate
 from tidegate.settings import load_settings

@@ -18,8 +18,8 @@ from components.fine_tune.rows import load_rows
 from components.fine_tune.spec import FineTuneResult
 from components.fine_tune.steps import answer_logits, collate
 from serving.engines.adapter_files import adapter_digest
-from tests.integration.registry.conftest import Server
 from tests.integration.train.conftest import BASE, write_data
+from tests.mlflow_process import Server
 from tidegate.adapters import mlflow_live
 from tidegate.adapters.base_model import ResolvedBase
 from tidegate.adapters.mlflow_rest import MlflowRest

@@ -33,6 +33,14 @@ env:
   - {name: DO_NOT_TRACK, value: "true"}
   - {name: MLFLOW_SERVER_ENABLE_JOB_EXECUTION, value: "false"}
   - {name: GIT_PYTHON_REFRESH, value: quiet}
+  {{- with .Values.mlflow.webhookSecret }}
+  # The operator's address is private and speaks HTTP; both are refused otherwise. Without a key of their own the server's
+  # processes could not read each other's webhooks.
+  - {name: MLFLOW_WEBHOOK_ALLOWED_SCHEMES, value: "https,http"}
+  - {name: MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS, value: "true"}
+  - name: MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY
+    valueFrom: {secretKeyRef: {name: {{ . }}, key: encryption.key}}
+  {{- end }}
   {{- range $name, $value := include "tidegate.storageEnvironment" . | fromJson }}
   - {name: {{ $name }}, value: {{ toString $value | quote }}}
   {{- end }}

@@ -10,6 +10,19 @@
   {{- end }}
 {{- end -}}
 
+{{- /* The list `dns` of peers: name servers, by the ports of their pods. */ -}}
+{{- define "tidegate.egress.dns" -}}
+- ports:
+  {{- range .Values.networkPolicy.dnsPorts }}
+    - {protocol: UDP, port: {{ int . }}}
+    - {protocol: TCP, port: {{ int . }}}
+  {{- end }}
+  {{- with .Values.networkPolicy.dns }}
+  to:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end -}}
+
 {{- define "tidegate.egress.api" -}}
 {{- include "tidegate.egress" (list .Values.networkPolicy.apiServer .Values.networkPolicy.apiServerPorts) -}}
 {{- end -}}
@@ -33,6 +46,11 @@
 {{- define "tidegate.enginePods" -}}
 matchExpressions:
   - {key: tidegate.dev/runtime, operator: Exists}
+{{- end -}}
+
+{{- define "tidegate.trainingPods" -}}
+matchExpressions:
+  - {key: tidegate.dev/job, operator: Exists}
 {{- end -}}
 
 {{- define "tidegate.egress.engines" -}}

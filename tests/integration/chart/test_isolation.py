@@ -1,0 +1,79 @@
+"""Who may reach whom, and who holds which credentials."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.integration.chart.charts import Helm, Json, merged, one, pods
+from tests.integration.chart.value_sets import BASE, VALUE_SETS
+
+pytestmark = pytest.mark.integration
+STORAGE, MLFLOW = "tidegate-object-storage", "mlflow-client"
+
+
+def test_a_component_holds_the_credentials_of_what_it_asks_and_no_others(helm: Helm) -> None:
+    values = merged(VALUE_SETS["drift checks"], {"mlflow": {"existingSecret": MLFLOW}})
+    held = {
+        template["spec"]["containers"][0]["name"]: _credentials(template) for _, template in pods(helm.render(values))
+    }
+    assert held == {
+        "operator": {STORAGE, MLFLOW},
+        "gateway": {STORAGE},
+        "drift-check": {STORAGE, MLFLOW},
+        "mlflow": {STORAGE},
+        "scorer": set(),
+        "receiver": set(),
+    }
+
+
+@pytest.mark.parametrize("name", ["base", "pipelines elsewhere"])
+def test_training_pods_are_reached_by_their_job_and_by_kuberay_alone(helm: Helm, name: str) -> None:
+    objects = helm.render(VALUE_SETS[name])
+    found = [item for item in objects if item["metadata"]["name"] == "tidegate-training" and _is_policy(item)]
+    wanted = {"base": {"models"}, "pipelines elsewhere": {"team-a", "team-b"}}[name]
+    assert {item["metadata"]["namespace"] for item in found} == wanted
+    for item in found:
+        spec = item["spec"]
+        pod = {"matchExpressions": [{"key": "tidegate.dev/job", "operator": "Exists"}]}
+        assert (spec["podSelector"], spec["policyTypes"]) == (pod, ["Ingress"])
+        own, kuberay = spec["ingress"]
+        assert own == {"from": [{"podSelector": pod}]}
+        assert [port["port"] for port in kuberay["ports"]] == [8265, 52365]
+        (peer,) = kuberay["from"]
+        assert peer["podSelector"] == {"matchLabels": {"app.kubernetes.io/name": "kuberay-operator"}}
+
+
+def test_training_pods_are_left_to_a_policy_of_ones_own(helm: Helm) -> None:
+    objects = helm.render(merged(BASE, {"networkPolicy": {"training": {"enabled": False}}}))
+    assert not [item for item in objects if _is_policy(item) and item["metadata"]["name"].endswith("-training")]
+
+
+def test_name_servers_are_reached_at_the_ports_of_their_pods(helm: Helm) -> None:
+    """Behind the Service's port 53 OpenShift's listen on 5353, and a policy is about pods."""
+    strict = VALUE_SETS["strict network"]
+    for name, ports in (("tidegate-default-deny", {53, 5353}), ("tidegate-engines", {53, 5353})):
+        egress = one(helm.render(strict), "NetworkPolicy", name)["spec"]["egress"]
+        rule = next(item for item in egress if any(port["protocol"] == "UDP" for port in item.get("ports", ())))
+        assert {(port["protocol"], port["port"]) for port in rule["ports"]} == {
+            (protocol, port) for protocol in ("UDP", "TCP") for port in ports
+        }
+        assert rule["to"] == strict["networkPolicy"]["dns"]
+
+
+def test_an_mlflow_elsewhere_may_send_its_webhook_where_it_is_named(helm: Helm) -> None:
+    elsewhere: Json = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "mlflow"}}}
+    values = merged(VALUE_SETS["existing MLflow"], {"networkPolicy": {"metricsFrom": [], "webhookFrom": [elsewhere]}})
+    (rule,) = one(helm.render(values), "NetworkPolicy", "tidegate-operator")["spec"]["ingress"]
+    assert elsewhere in rule["from"]
+
+
+def _credentials(template: Json) -> set[str]:
+    (container,) = template["spec"]["containers"]
+    sources: list[Any] = container.get("envFrom", [])
+    return {source["secretRef"]["name"] for source in sources if "secretRef" in source}
+
+
+def _is_policy(item: Json) -> bool:
+    return bool(item["kind"] == "NetworkPolicy")
