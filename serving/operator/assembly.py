@@ -10,11 +10,12 @@ from serving.controller.loop import LEASE, Controller
 from serving.controller.parts import Parts, alias_recorder
 from serving.controller.registry_watch import RegistryWatch
 from serving.operator.actions import KubeActions
-from serving.operator.announcer import KubeAnnouncer, Metrics
+from serving.operator.announcer import KubeAnnouncer
 from serving.operator.deadline import Deadline
 from serving.operator.engines import RayServiceEngines
 from serving.operator.fleet import KubeFleet
 from serving.operator.household import KubeHousehold
+from serving.operator.metrics import Metrics
 from serving.operator.objects import Objects
 from serving.operator.rayservice import EngineSite
 from serving.operator.records import KubeRecords
