@@ -107,7 +107,7 @@ def assemble(
             alias_recorder(ledger),
             lambda: election.held(LEASE) is not None,
         ),
-        engines=EngineKeeper(engines or _engines(settings, objects, election), always=True),
+        engines=EngineKeeper(engines or _engines(settings, objects, election, clock), always=True),
         keys={attestation.key_id_of(key): key},
     )
     return Operator(Controller(parts, holder), objects, metrics)
@@ -122,8 +122,10 @@ def _open(url: str) -> Database:
         return Database.open(url, migrate=False)
 
 
-def _engines(settings: Settings, objects: Objects, election: LeaseElection) -> Engines:
+def _engines(settings: Settings, objects: Objects, election: LeaseElection, clock: Clock) -> Engines:
     cluster = settings.cluster
     pools = read_node_pools(cluster.node_pools_path) if cluster.node_pools_path is not None else {}
     token: Path | None = settings.ray_token_path if settings.ray_token_path.exists() else None
-    return RayServiceEngines(objects, EngineSite(cluster, pools), token, settings.home, lambda: election.held(LEASE))
+    return RayServiceEngines(
+        objects, EngineSite(cluster, pools), token, settings.home, lambda: election.held(LEASE), clock
+    )
