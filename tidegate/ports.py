@@ -99,13 +99,17 @@ class AdapterSlot(Contract):
 
 
 class EngineStatus(Contract):
-    """What an engine says of itself; `ready` only when every replica holds every wanted adapter, warmed."""
+    """What an engine says of itself; `ready` only when every replica holds every wanted adapter, warmed.
+
+    `workers` counts the nodes of Ray that its replicas run on.
+    """
 
     ready: bool
     url: str
     adapters: tuple[str, ...]
     replicas_ready: int
     replicas_wanted: int
+    workers: int = 0
     message: str = ""
 
 

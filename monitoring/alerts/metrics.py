@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from monitoring.alerts.sources import SOURCES
+
+_ANSWERS = ("202", "400", "401", "413", "503")
+
 
 class ReceiverMetrics:
     """One registry a receiver, so that several in one process (tests) do not share counts."""
@@ -27,3 +31,8 @@ class ReceiverMetrics:
         self.dispatch_errors = Counter(
             "tidegate_receiver_dispatch_errors_total", "Rounds of the dispatcher that failed", registry=self.registry
         )
+        for source in SOURCES:  # from 0 on: `increase` does not see the first event of a series that begins at 1
+            for status in _ANSWERS:
+                self.deliveries.labels(source, status)
+            for known in ("no", "yes"):
+                self.alerts.labels(source, known)

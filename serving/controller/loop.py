@@ -138,6 +138,7 @@ class Controller:
         self.parts.engines.reassert()
         self.parts.registry.forget_wishes()
         self._let_gone.clear()
+        self.reconciler.unserved.clear()
         if epoch is None:
             if before is not None:
                 _log.warning("the lease went to another controller", epoch=before.epoch)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from serving.controller.availability import answers, lasting
 from serving.controller.conditions import bounded, trouble_of
 from serving.controller.facts import facts, transition_id
 from serving.controller.observe import Observer
@@ -14,7 +15,7 @@ from serving.rollout.actions import PublishRouting, SetAlias, UnloadAdapter
 from serving.rollout.decide import Decision, decide
 from serving.rollout.observation import Observation
 from serving.rollout.state import RolloutState, wish
-from serving.rollout.status import read_state, status_document
+from serving.rollout.status import SERVES, Availability, read_state, status_document
 from serving.rollout.table import routing_table
 from tidegate.domain.release import engine_name, engine_of, version_of
 from tidegate.domain.resources import ModelDeployment, ModelRuntime
@@ -36,11 +37,13 @@ class Reconciler:
 
     Attributes:
         unsettled: runtimes, of this round, that some gateway may still route to by an older table.
+        unserved: (deployment, engine) -> monotonic seconds since which no replica answers for what serves there.
     """
 
     parts: Parts
     observer: Observer = field(init=False)
     unsettled: set[str] = field(default_factory=set)
+    unserved: dict[tuple[str, str], float] = field(default_factory=dict)
     _acts: dict[str, str] = field(default_factory=dict)
     _written_at: dict[str, float] = field(default_factory=dict)
 
@@ -77,7 +80,7 @@ class Reconciler:
             seen.routing_epoch < wanted.epoch or any(e < wanted.epoch for e in seen.acks.values())
         ):
             self.unsettled.add(deployment.spec.runtime_ref.name)
-        status = self._record(stored, decision, seen, fence)
+        status = self._record(stored, deployment, decision, seen, fence)
         try:
             self._act(stored, deployment, decision, in_force, fence)
             self._acts.pop(name, None)
@@ -99,12 +102,13 @@ class Reconciler:
     # --- record ------------------------------------------------------------------------------------------------------
 
     def _record(
-        self, stored: StoredResource, decision: Decision, seen: Observation, fence: Fence
+        self, stored: StoredResource, deployment: ModelDeployment, decision: Decision, seen: Observation, fence: Fence
     ) -> dict[str, Any] | None:
         """Status, facts and answers, before anything is done about them; the status when there was something new."""
         trouble = self._acts.get(stored.name) or (seen.engine.message if not seen.engine.known else "") or None
+        available = self._availability(stored, deployment, decision.state)
         status = status_document(
-            decision.state, seen, stored.generation, trouble, stored.status, self.parts.clock.now()
+            decision.state, seen, stored.generation, trouble, stored.status, self.parts.clock.now(), available
         )
         if status == stored.status and not decision.answers:
             return None
@@ -116,6 +120,18 @@ class Reconciler:
         made = facts(stored.name, decision.state, decision.transitions)
         self.parts.records.record(stored, status, made, decision.answers, fence)
         return status
+
+    def _availability(self, stored: StoredResource, deployment: ModelDeployment, state: RolloutState) -> Availability:
+        """Whether replicas answer for the version that serves, by what its engine said last."""
+        if state.stable is None:
+            return SERVES
+        engine = engine_name(deployment.spec.runtime_ref.name, engine_of(state.stable))
+        self.parts.engines.look(engine)
+        now, clock = answers(state.stable, engine, self.parts.engines.report(engine)), self.parts.clock.monotonic()
+        if now.serves:
+            self.unserved.pop((stored.name, engine), None)
+        since = self.unserved.setdefault((stored.name, engine), clock) if not now.serves else clock
+        return lasting(now, stored.status, clock - since)
 
     def _tell(self, stored: StoredResource, decision: Decision, status: dict[str, Any], fence: Fence) -> None:
         self.parts.records.tell(stored, status, decision.answers, fence)

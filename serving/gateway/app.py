@@ -17,7 +17,7 @@ from serving.gateway.completions import Completions
 from serving.gateway.feedback import FeedbackApi
 from serving.gateway.health import Health
 from serving.gateway.identity import request_id
-from serving.gateway.metrics import Metrics
+from serving.gateway.metrics import PATHS, Metrics
 from serving.gateway.models import ModelsApi
 from serving.gateway.openai_errors import ApiError, on_api_error, on_http_exception, on_unexpected
 from serving.gateway.parts import Parts
@@ -94,8 +94,6 @@ class Labelled:
     Plain ASGI: Starlette's middleware class buffers streams and hides the client's disconnect.
     """
 
-    _PATHS = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/models", "/v1/feedback", "/readyz"})
-
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
         self._metrics = metrics
@@ -106,7 +104,7 @@ class Labelled:
             return
         identifier = request_id(Headers(scope=scope).get("x-request-id"))
         scope["tidegate.request_id"] = identifier
-        path = scope["path"] if scope["path"] in self._PATHS else "other"
+        path = scope["path"] if scope["path"] in PATHS else "other"
 
         async def labelled(message: Message) -> None:
             if message["type"] == "http.response.start":

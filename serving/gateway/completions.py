@@ -13,9 +13,10 @@ from serving.gateway.body import read_json
 from serving.gateway.dispatch import Call, Dispatched, T, dispatch
 from serving.gateway.features import render
 from serving.gateway.identity import header_user
+from serving.gateway.metrics import Outcome
 from serving.gateway.openai_errors import ApiError, model_not_found, overloaded, unavailable
 from serving.gateway.parts import Parts
-from serving.gateway.recorder import Ending, Outcome, Result
+from serving.gateway.recorder import Ending, Result
 from serving.gateway.stream import StreamedAnswer, StreamSession
 from serving.gateway.turn import Turn
 from serving.gateway.upstream import Answer, EngineFailure, EngineStream

@@ -34,6 +34,16 @@ class Health:
         return JSONResponse({"status": "ok"})
 
     async def readyz(self, _: Request) -> Response:
+        ready, body = await self._readiness()
+        return JSONResponse(body, status_code=200 if ready else 503)
+
+    async def metrics(self, _: Request) -> Response:
+        """Readiness is looked at now, too: whoever scrapes need not probe."""
+        await self._readiness()
+        return Response(self._parts.metrics.render(), media_type=CONTENT_TYPE)
+
+    async def _readiness(self) -> tuple[bool, dict[str, Any]]:
+        """Whether this gateway is ready, and what it says of itself."""
         parts = self._parts
         tables = parts.watch.tables
         engines = await self._reachable()
@@ -45,17 +55,15 @@ class Health:
         ready = (serving or idle) and not parts.drain.begun
         degraded = any(problem is not None for problem in stores.values()) or not all(engines.values())
         state = ("degraded" if degraded else "ready") if ready else "unready"
-        body: dict[str, Any] = {
+        body = {
             "status": state,
             "draining": parts.drain.begun,
             "epochs": {table.deployment: table.epoch for table in tables.values()},
             "engines": engines,
             "stores": stores,
         }
-        return JSONResponse(body, status_code=200 if ready else 503)
-
-    async def metrics(self, _: Request) -> Response:
-        return Response(self._parts.metrics.render(), media_type=CONTENT_TYPE)
+        parts.metrics.ready.set(float(ready))
+        return ready, body
 
     async def _reachable(self) -> dict[str, bool]:
         async with self._lock:

@@ -11,7 +11,7 @@ from typing import Literal
 from serving.gateway.batching import BatchWriter
 from serving.gateway.dispatch import Dispatched
 from serving.gateway.features import named
-from serving.gateway.metrics import Metrics
+from serving.gateway.metrics import Metrics, Outcome
 from serving.gateway.mirror import Mirroring, failed_answer
 from serving.gateway.turn import Turn
 from serving.gateway.upstream import Answer, EngineStream
@@ -22,8 +22,6 @@ from tidegate.domain.routing import Arm
 from tidegate.inference_log import LogRow
 
 Result = Dispatched[Answer] | Dispatched[EngineStream]
-Outcome = Literal["ok", "error", "timeout", "invalid", "refused", "abandoned"]
-"""`refused`: the engine said that the request itself is wrong. `abandoned`: the client went away during the answer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,6 +169,7 @@ class RoutingWatch:
                 table = held  # noqa: PLW2901 - the one in force stands for the refused one
             elif held is None or table.epoch > held.epoch:
                 self._metrics.epoch.labels(table.deployment).set(table.epoch)
+                self._metrics.expect(table)
                 _log.info(
                     "routing in force",
                     deployment=table.deployment,

@@ -12,7 +12,8 @@ from starlette.types import Receive, Scope, Send
 
 from serving.gateway.dispatch import Dispatched
 from serving.gateway.drain import Drain
-from serving.gateway.recorder import Ending, Outcome
+from serving.gateway.metrics import Outcome
+from serving.gateway.recorder import Ending
 from serving.gateway.turn import Turn
 from serving.gateway.upstream import EngineFailure, EngineStream, Piece
 from serving.gateway.wire import DONE, Envelope, event, failure_error

@@ -1,17 +1,15 @@
-"""Decisions as Kubernetes Events and Prometheus metrics: the `Announcer` port of a cluster."""
+"""Decisions as Kubernetes Events and counts: the `Announcer` port of a cluster."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
-
-from serving.controller.conditions import trouble_of
 from serving.controller.local import LogAnnouncer
+from serving.operator.metrics import Metrics
 from serving.operator.objects import Objects
 from serving.rollout.state import Transition
-from tidegate.adapters.kube.kinds import EVENT, OWN, Object
+from tidegate.adapters.kube.kinds import EVENT, OWN
 from tidegate.clock import Clock
 from tidegate.domain.routing import RoutingTable
 from tidegate.errors import TidegateError
@@ -52,56 +50,6 @@ _BLOCKING = frozenset(
 )
 """Reasons for which a rollout stands still until somebody does something."""
 _WAITING = frozenset({"ApprovalRequired", "GatesUndecided", "LoadingAdapter", "NothingNominated", "WaitingForGateways"})
-PHASES = ("Pending", "Preflight", "Shadow", "Step", "Baking", "Succeeded", "RollingBack", "RolledBack", "Paused")
-
-
-class Metrics:
-    """What Prometheus scrapes of an operator."""
-
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        deployment = ["deployment"]
-        self.leading = self._gauge("tidegate_operator_leading", "1 while this operator leads.")
-        self.transitions = self._counter(
-            "tidegate_rollout_transitions", "Transitions of rollouts.", ["deployment", "phase", "reason"]
-        )
-        self.phase = self._gauge("tidegate_rollout_phase", "1 for the deployment's phase.", ["deployment", "phase"])
-        self.weight = self._gauge("tidegate_rollout_candidate_weight_percent", "Users on the candidate.", deployment)
-        self.pairs = self._gauge("tidegate_rollout_pairs", "Scored pairs of the attempt.", deployment)
-        self.epoch = self._gauge("tidegate_routing_published_epoch", "Epoch of the routing in force.", deployment)
-        self.trouble = self._gauge("tidegate_deployment_degraded", "1 while a part does not work.", deployment)
-        self.waiting = self._gauge("tidegate_ledger_facts_waiting", "Facts that the ledger has not taken yet.")
-        self._shown: set[str] = set()
-
-    def render(self) -> bytes:
-        """In Prometheus' text format."""
-        return generate_latest(self.registry)
-
-    def show(self, deployments: Iterable[Object], routings: Iterable[Object]) -> None:
-        """Gauges of the deployments that there are. Others are forgotten: they are gone, or another operator leads."""
-        epochs = {body["metadata"]["name"]: float(body["spec"]["epoch"]) for body in routings}
-        shown = set()
-        for body in deployments:
-            name, status = body["metadata"]["name"], body.get("status") or {}
-            shown.add(name)
-            for phase in PHASES:
-                self.phase.labels(name, phase).set(float(phase == status.get("phase")))
-            self.weight.labels(name).set(float(status.get("weight") or 0))
-            self.pairs.labels(name).set(float(status.get("pairs") or 0))
-            self.epoch.labels(name).set(epochs.get(name, 0.0))
-            self.trouble.labels(name).set(float(trouble_of(status) is not None))
-        for name in self._shown - shown:
-            for phase in PHASES:
-                self.phase.remove(name, phase)
-            for gauge in (self.weight, self.pairs, self.epoch, self.trouble):
-                gauge.remove(name)
-        self._shown = shown
-
-    def _gauge(self, name: str, what: str, labels: Sequence[str] = ()) -> Gauge:
-        return Gauge(name, what, labels, registry=self.registry)
-
-    def _counter(self, name: str, what: str, labels: Sequence[str] = ()) -> Counter:
-        return Counter(name, what, labels, registry=self.registry)
 
 
 class KubeAnnouncer:

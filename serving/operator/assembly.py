@@ -10,11 +10,12 @@ from serving.controller.loop import LEASE, Controller
 from serving.controller.parts import Parts, alias_recorder
 from serving.controller.registry_watch import RegistryWatch
 from serving.operator.actions import KubeActions
-from serving.operator.announcer import KubeAnnouncer, Metrics
+from serving.operator.announcer import KubeAnnouncer
 from serving.operator.deadline import Deadline
 from serving.operator.engines import RayServiceEngines
 from serving.operator.fleet import KubeFleet
 from serving.operator.household import KubeHousehold
+from serving.operator.metrics import Metrics
 from serving.operator.objects import Objects
 from serving.operator.rayservice import EngineSite
 from serving.operator.records import KubeRecords
@@ -106,7 +107,7 @@ def assemble(
             alias_recorder(ledger),
             lambda: election.held(LEASE) is not None,
         ),
-        engines=EngineKeeper(engines or _engines(settings, objects, election), always=True),
+        engines=EngineKeeper(engines or _engines(settings, objects, election, clock), always=True),
         keys={attestation.key_id_of(key): key},
     )
     return Operator(Controller(parts, holder), objects, metrics)
@@ -121,8 +122,10 @@ def _open(url: str) -> Database:
         return Database.open(url, migrate=False)
 
 
-def _engines(settings: Settings, objects: Objects, election: LeaseElection) -> Engines:
+def _engines(settings: Settings, objects: Objects, election: LeaseElection, clock: Clock) -> Engines:
     cluster = settings.cluster
     pools = read_node_pools(cluster.node_pools_path) if cluster.node_pools_path is not None else {}
     token: Path | None = settings.ray_token_path if settings.ray_token_path.exists() else None
-    return RayServiceEngines(objects, EngineSite(cluster, pools), token, settings.home, lambda: election.held(LEASE))
+    return RayServiceEngines(
+        objects, EngineSite(cluster, pools), token, settings.home, lambda: election.held(LEASE), clock
+    )

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from serving.engines.catalog import render
-from serving.operator.objects import EPOCH, MANAGED, Objects, epoch_of
-from serving.operator.rayservice import EngineSite, rayservice, serve_config, service, service_name
-from tidegate.adapters.kube.kinds import RAY_SERVICE, SERVICE, Object, annotations_of
+from serving.operator.budget import budget, budget_name, onto, same
+from serving.operator.objects import EPOCH, MANAGED, Objects, epoch_of, ours
+from serving.operator.rayservice import EngineSite, least_replicas, rayservice, serve_config, service, service_name
+from tidegate.adapters.kube.kinds import DISRUPTION_BUDGET, RAY_SERVICE, SERVICE, Object, annotations_of
 from tidegate.adapters.serve_engines import ServeEngines, includes
-from tidegate.errors import Conflict, NotFound, Unavailable
+from tidegate.clock import Clock, SystemClock
+from tidegate.errors import Conflict, NotFound, TidegateError, Unavailable
 from tidegate.ids import digest_json
 from tidegate.logging import get_logger
 from tidegate.ports import AdapterSlot, EngineStatus
@@ -38,13 +40,21 @@ class RayServiceEngines:
     """
 
     def __init__(
-        self, objects: Objects, site: EngineSite, token: Path | None, home: Path, fence: Callable[[], Fence | None]
+        self,
+        objects: Objects,
+        site: EngineSite,
+        token: Path | None,
+        home: Path,
+        fence: Callable[[], Fence | None],
+        clock: Clock | None = None,
     ) -> None:
         self._objects = objects
         self._site = site
         self._token = token
         self._home = home
         self._fence = fence
+        self._clock = clock or SystemClock()
+        self._unguarded: dict[str, str] = {}
         self._lock = threading.Lock()
         self._rays: dict[tuple[str, str, str], ServeEngines] = {}
 
@@ -100,6 +110,7 @@ class RayServiceEngines:
         except NotFound:
             said = _explanation(body) or "KubeRay has not applied the Serve configuration yet"
             return EngineStatus(ready=False, url="", adapters=(), replicas_ready=0, replicas_wanted=0, message=said)
+        self._keep_budget(runtime, cluster, body, status)
         if not _applied(body):
             pending = _explanation(body) or "KubeRay has not seen the newest RayService yet"
             return status.model_copy(update={"ready": False, "message": status.message or pending})
@@ -116,6 +127,9 @@ class RayServiceEngines:
         if found is not None:
             _ours(found)
             self._objects.api.delete(SERVICE, service_name(runtime))
+        guard = self._objects.api.get(DISRUPTION_BUDGET, budget_name(runtime))
+        if guard is not None and _is_ours(guard):
+            self._objects.api.delete(DISRUPTION_BUDGET, budget_name(runtime))
 
     # --- parts -------------------------------------------------------------------------------------------------------
 
@@ -137,6 +151,35 @@ class RayServiceEngines:
         elif not includes(body["spec"], wanted["spec"]):
             _ours(body)
             self._objects.replace(SERVICE, {**body, "spec": {**body["spec"], **wanted["spec"]}}, fence)
+
+    def _keep_budget(self, runtime: str, cluster: str, body: Object, status: EngineStatus) -> None:
+        """Which workers an eviction has to leave now. That it cannot be written makes no engine one that is away."""
+        fence = self._fence()
+        if fence is None or not ours(RAY_SERVICE, body):
+            return
+        try:
+            self._write_budget(runtime, cluster, least_replicas(body), status, fence)
+            self._unguarded.pop(runtime, None)
+        except TidegateError as error:
+            if self._unguarded.get(runtime) != str(error):
+                _log.warning(
+                    "engine's disruption budget not kept; it is tried again", engine=runtime, problem=str(error)
+                )
+            self._unguarded[runtime] = str(error)
+
+    def _write_budget(self, runtime: str, cluster: str, least: int, status: EngineStatus, fence: Fence) -> None:
+        before = self._objects.api.get(DISRUPTION_BUDGET, budget_name(runtime))
+        if before is not None:
+            _ours(before)
+        wanted = budget(runtime, cluster, least, status, before, self._clock.now())
+        if wanted is None:
+            if before is not None:
+                version = before["metadata"]["resourceVersion"]
+                self._objects.api.delete(DISRUPTION_BUDGET, budget_name(runtime), resource_version=version)
+        elif before is None:
+            self._objects.create(DISRUPTION_BUDGET, wanted, fence)
+        elif not same(wanted, before):
+            self._objects.replace(DISRUPTION_BUDGET, onto(before, wanted), fence)
 
     def _ray(self, runtime: str, cluster: str) -> ServeEngines:
         token = self._read_token()  # each time: Secrets are rotated
@@ -172,9 +215,12 @@ class RayServiceEngines:
             ) from None
 
 
+def _is_ours(body: Object) -> bool:
+    return (body["metadata"].get("labels") or {}).get(_MANAGER) == MANAGED[_MANAGER]
+
+
 def _ours(body: Object) -> None:
-    labels = body["metadata"].get("labels") or {}
-    if labels.get(_MANAGER) != MANAGED[_MANAGER]:
+    if not _is_ours(body):
         name = body["metadata"]["name"]
         raise Conflict(
             f"{body.get('kind', 'object')} {name!r} exists and is not tidegate's",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from serving.operator.actions import KubeActions
-from serving.operator.announcer import Metrics
+from serving.operator.metrics import Metrics
 from serving.operator.objects import Objects
 from serving.operator.records import KubeRecords
 from serving.operator.routing import KubeRouting
@@ -66,7 +66,11 @@ class KubeHousehold:
         self._check_epochs(fence)
         self._records.flush()
         self._metrics.waiting.set(self._records.waiting)
-        self._metrics.show(self._objects.all(_DEPLOYMENT), self._objects.all(OWN["ModelRouting"]))
+        self._metrics.show(
+            self._objects.all(_DEPLOYMENT),
+            self._objects.all(OWN["ModelRouting"]),
+            self._objects.all(OWN["ModelRuntime"]),
+        )
         try:
             now = self._clock.monotonic()
             if now - self._listed_at > self._resync_seconds:

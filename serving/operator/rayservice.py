@@ -98,6 +98,15 @@ def serve_config(body: Mapping[str, Any]) -> Json:
     return found
 
 
+def least_replicas(body: Mapping[str, Any]) -> int:
+    """Workers that a RayService always has, which is how many replicas its runtime always has; 0 where it does not say.
+
+    What somebody changed by hand is put right by the next declaration, which must not fail on it.
+    """
+    groups = (body["spec"].get("rayClusterConfig") or {}).get("workerGroupSpecs") or ()
+    return sum(int(group.get("minReplicas") or 0) for group in groups)
+
+
 def _pool(runtime: str, spec: ModelRuntimeSpec, site: EngineSite) -> NodePool:
     name = spec.placement.node_pool
     if name not in site.pools:

@@ -14,8 +14,10 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from serving.operator.assembly import Operator
 from serving.operator.hints import MAX_BYTES, verified
+from tidegate.adapters.kube.kinds import OWN
 
 _READ_SECONDS = 10.0
+_DEPLOYMENT = OWN["ModelDeployment"]
 
 
 def serve(operator: Operator, host: str, port: int, webhook_secret: Path | None = None) -> ThreadingHTTPServer:
@@ -31,8 +33,9 @@ def serve(operator: Operator, host: str, port: int, webhook_secret: Path | None 
         def do_GET(self) -> None:
             if self.path == "/metrics":
                 operator.metrics.leading.set(float(operator.controller.leads))
+                operator.metrics.expect(body["metadata"]["name"] for body in operator.objects.all(_DEPLOYMENT))
                 if not operator.controller.leads:
-                    operator.metrics.show((), ())
+                    operator.metrics.show((), (), ())
                     operator.metrics.waiting.set(0)
                 self._answer(200, CONTENT_TYPE_LATEST, operator.metrics.render())
             elif self.path in {"/healthz", "/readyz"}:

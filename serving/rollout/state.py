@@ -29,6 +29,29 @@ MOVING: frozenset[Phase] = frozenset({"Shadow", "Step", "Baking"})
 ACTIVE: frozenset[Phase] = MOVING | {"Preflight", "Paused"}
 """Phases with a candidate whose fate is open."""
 
+_BACK = (
+    "HarmFound",
+    "Superseded",
+    "DeadlinePassed",
+    "MaxPairsReached",
+    "ExperimentConcluded",
+    "Aborted",
+    "AbortedAfterPromotion",
+)
+_GOES_ON = ("Resumed", "Approved")
+DECISIONS: dict[Phase, tuple[str, ...]] = {
+    "Pending": ("Superseded",),
+    "Preflight": ("Nominated", "Retried", *_GOES_ON),
+    "Shadow": ("StepStarted", *_GOES_ON),
+    "Step": ("StepStarted", *_GOES_ON),
+    "Baking": ("GatesPassed", "PromotedByOperator", "Resumed"),
+    "Succeeded": ("InitialDeployment", "Promoted"),
+    "RollingBack": _BACK,
+    "RolledBack": _BACK,
+    "Paused": ("PausedByOperator", "DeadlinePassed", "MaxPairsReached"),
+}
+"""For what reasons a phase is entered. Beside them `ActionRefused` is on record in every phase, which stays."""
+
 HISTORY_KEPT = 40
 """Transitions kept in the status; the ledger keeps all."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
@@ -31,6 +32,26 @@ class Condition(Contract):
     last_transition_time: UtcTime | None = None
 
 
+ENGINE_DOWN, ENGINE_SILENT = "EngineNotReady", "EngineSilent"
+"""Reasons of the condition Ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """Of the version that serves.
+
+    Attributes:
+        serves: whether a replica answers for it; None while its engine says nothing.
+        problem: a sentence that says why not; empty while one does.
+    """
+
+    serves: bool | None = True
+    problem: str = ""
+
+
+SERVES = Availability()
+
+
 def status_document(
     state: RolloutState,
     seen: Observation,
@@ -38,6 +59,7 @@ def status_document(
     trouble: str | None = None,
     before: dict[str, Any] | None = None,
     now: datetime | None = None,
+    available: Availability = SERVES,
 ) -> dict[str, Any]:
     """The whole status, JSON-ready. `state` in it is what the next decision reads; the rest is for people.
 
@@ -45,6 +67,7 @@ def status_document(
         trouble: what does not work around the rollout; it makes the condition Degraded.
         before: the status so far, for the times of conditions that did not change.
         now: since when the others hold; None takes the time of the last transition.
+        available: whether replicas answer for the version that serves.
     """
     attempt = state.attempt
     step = attempt.current.name if attempt is not None and attempt.current is not None else None
@@ -64,7 +87,7 @@ def status_document(
         "reason": state.reason,
         "message": state.message,
         "verdicts": [v.model_dump(mode="json") for v in judgement.verdicts] if judgement is not None else [],
-        "conditions": _conditions(state, generation, trouble, seen, before or {}, now or state.changed_at),
+        "conditions": _conditions(state, generation, trouble, seen, before or {}, now or state.changed_at, available),
         "history": [_line(transition) for transition in state.history],
         "state": state.model_dump(mode="json"),
     }
@@ -127,11 +150,11 @@ def _conditions(
     seen: Observation,
     before: dict[str, Any],
     now: datetime | None,
+    available: Availability,
 ) -> list[dict[str, Any]]:
-    serving = f"Version {state.stable} serves." if state.stable else "No version serves yet."
-    degraded = trouble or seen.trouble
-    found: list[tuple[ConditionType, bool, str, str]] = [
-        ("Ready", state.stable is not None, "Serving" if state.stable else state.reason, serving),
+    degraded = trouble or (available.problem if state.stable else "") or seen.trouble
+    found: list[tuple[ConditionType, bool | None, str, str]] = [
+        ("Ready", *_ready(state, available)),
         (
             "Progressing",
             state.phase in ACTIVE - {"Paused"} or state.phase == "RollingBack",
@@ -145,17 +168,27 @@ def _conditions(
     return [condition(kind, holds, reason, message, generation, known, now) for kind, holds, reason, message in found]
 
 
+def _ready(state: RolloutState, available: Availability) -> tuple[bool | None, str, str]:
+    """Whether a version serves, the reason, and a sentence."""
+    if state.stable is None:
+        return False, state.reason, "No version serves yet."
+    if available.serves:
+        return True, "Serving", f"Version {state.stable} serves."
+    return available.serves, ENGINE_SILENT if available.serves is None else ENGINE_DOWN, available.problem
+
+
 def condition(
     kind: ConditionType,
-    holds: bool,
+    holds: bool | None,
     reason: str,
     message: str,
     generation: int,
     before: Sequence[Mapping[str, Any]],
     now: datetime | None,
 ) -> dict[str, Any]:
-    """A condition, with the time since which it holds or does not: `now`, unless it was so before."""
-    status: Literal["True", "False"] = "True" if holds else "False"
+    """A condition, with the time since which it holds, does not or (None) is not known: `now`, unless it was so
+    before."""
+    status: Literal["True", "False", "Unknown"] = "Unknown" if holds is None else "True" if holds else "False"
     old = next((item for item in before if item["type"] == kind and item["status"] == status), None)
     return Condition(
         type=kind,

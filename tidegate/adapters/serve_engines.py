@@ -130,17 +130,17 @@ class ServeEngines:
         url = self._engine_url + application["deployed_app_config"]["route_prefix"]
         deployments = list(application["deployments"].values())
         running = {
-            replica["replica_id"]
+            replica["replica_id"]: replica.get("node_id")
             for deployment in deployments
             for replica in deployment["replicas"]
             if replica["state"] == "RUNNING"
         }
         wanted = sum(deployment["target_num_replicas"] for deployment in deployments)
-        states = self._replica_states(url, running)
-        if running - states.keys():
+        states = self._replica_states(url, set(running))
+        if running.keys() - states.keys():
             # What a silent replica holds is not known: nothing must be concluded from the others.
             raise Unavailable(
-                f"{len(running - states.keys())} of {len(running)} replicas of engine {runtime!r} do not answer",
+                f"{len(running.keys() - states.keys())} of {len(running)} replicas of engine {runtime!r} do not answer",
                 next_step="They are asked again; the log of Ray says more.",
             )
         ready_on_all = _ready_on_all(states)
@@ -157,6 +157,7 @@ class ServeEngines:
             adapters=tuple(sorted(adapter for adapter, _ in ready_on_all)),
             replicas_ready=len(running),
             replicas_wanted=wanted,
+            workers=len({node for node in running.values() if node}),
             message="" if ready else _explanation(application, states, declared),
         )
 

@@ -102,6 +102,7 @@ RIGHTS: dict[str, dict[tuple[str, str], tuple[str, ...]]] = {
         ("ray.io", "rayservices"): OWN,
         ("apps", "controllerrevisions"): OWN,
         ("", "services"): OWN,
+        ("policy", "poddisruptionbudgets"): ("get", "create", "update", "delete"),
         ("coordination.k8s.io", "leases"): (*READ, "create", "update", "delete"),
         ("events.k8s.io", "events"): ("create",),
     },

@@ -15,9 +15,10 @@ from monitoring.alerts.metrics import ReceiverMetrics
 from monitoring.alerts.tokens import read_token
 from serving.gateway.identity import Pseudonyms
 from serving.gateway.metrics import Metrics as GatewayMetrics
-from serving.operator.announcer import Metrics as OperatorMetrics
+from serving.operator.metrics import Metrics as OperatorMetrics
 from tests.integration.chart.charts import CHART, Helm, Json, merged, one, pods
 from tests.integration.chart.value_sets import BASE, LOCAL, VALUE_SETS
+from tests.unit.gateway.tables import table
 from tidegate import attestation
 from tidegate.adapters.mlflow_server import mlflow_environment
 from tidegate.api_keys import ApiKeys
@@ -163,15 +164,18 @@ def test_the_documented_commands_make_secrets_that_the_processes_take(tmp_path: 
 # --- metrics ----------------------------------------------------------------------------------------------------------
 
 
+def _registries() -> tuple[CollectorRegistry, ...]:
+    """Of processes that know a deployment with two versions, before anything has happened."""
+    gateway, operator = GatewayMetrics(), OperatorMetrics()
+    gateway.expect(table("http://engine", epoch=1, candidate_weight=10.0))
+    operator.expect(["intent-assistant"])
+    return gateway.registry, operator.registry, ReceiverMetrics().registry
+
+
 def _metrics() -> dict[str, set[str]]:
     """Sample name → labels, of all that the processes can tell."""
-    registries: tuple[CollectorRegistry, ...] = (
-        GatewayMetrics().registry,
-        OperatorMetrics().registry,
-        ReceiverMetrics().registry,
-    )
     found: dict[str, set[str]] = {}
-    for registry in registries:
+    for registry in _registries():
         for collector in registry._collector_to_names:
             labels = set(collector._labelnames)  # type: ignore[attr-defined]
             for name in registry._collector_to_names[collector]:
@@ -210,6 +214,35 @@ def test_alerts_and_dashboards_use_metrics_and_labels_that_exist(helm: Helm) -> 
     assert {_family(name) for name in used} == families  # whatever is counted can be seen somewhere
 
 
+def test_what_is_counted_begins_at_0(helm: Helm) -> None:
+    """`rate` and `increase` see a series' second sample first: one that begins at 1 would hide its first event, and an
+    alert on what happens once would never fire."""
+    begun: dict[str, list[dict[str, str]]] = {}
+    for registry in _registries():
+        for sample in (sample for family in registry.collect() for sample in family.samples):
+            if sample.value == 0:
+                begun.setdefault(sample.name, []).append(sample.labels)
+    watched = set()
+    for expression in _expressions(helm):
+        for name, selector in re.findall(
+            r"\b(?:increase|rate|delta|irate|resets)\((tidegate_\w+)\{([^}]*)\}", expression
+        ):
+            if not name.endswith("_bucket"):  # quantiles are of many
+                assert any(_selects(selector, labels) for labels in begun.get(name, [])), expression
+                watched.add(name)
+    assert len(watched) > 10
+
+
+def _selects(selector: str, labels: dict[str, str]) -> bool:
+    """Whether a series is chosen, as far as its own labels and no variable of a dashboard decide that."""
+    for label, operator, value in re.findall(r"(\w+)(=~|!~|!=|=)\"([^\"]*)\"", selector):
+        if label in labels and not value.startswith("$"):
+            same = bool(re.fullmatch(value, labels[label])) if "~" in operator else value == labels[label]
+            if same == operator.startswith("!"):
+                return False
+    return True
+
+
 def _family(name: str) -> str:
     return re.sub(r"_(total|bucket|sum|count|created)$", "", name)
 
@@ -220,6 +253,9 @@ def test_every_alert_says_what_to_do(helm: Helm) -> None:
     for rule in rules:
         assert {"summary", "description", "runbook"} <= set(rule["annotations"]), rule["alert"]
         assert rule["labels"]["team"] == "ml"
+        assert (
+            "absent(" not in rule["expr"]
+        )  # it has other labels than what is 0, and `for` would begin anew: or vector(0)
         assert rule["labels"]["severity"] in {"critical", "warning", "info"}
     left = one(helm.render(VALUE_SETS["monitoring"]), "PrometheusRule", "tidegate")["spec"]["groups"][0]["rules"]
     assert {rule["alert"] for rule in rules} - {rule["alert"] for rule in left} == {"TidegateRolledBack"}

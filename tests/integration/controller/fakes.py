@@ -15,7 +15,7 @@ from typing import Any
 from tests.unit.rollout.builders import version
 from tidegate import attestation
 from tidegate.domain.version import ModelVersion
-from tidegate.errors import NotFound
+from tidegate.errors import NotFound, Unavailable
 from tidegate.ids import digest_json
 from tidegate.ports import AdapterSlot, EngineStatus
 
@@ -92,17 +92,22 @@ class FileEngines:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._broken = path.with_name("broken_adapters.json")
+        self._moods = path.with_name("engine_moods.json")
+
+    def mood(self, runtime: str, mood: str) -> None:
+        """How an engine is from now on: `well`, `down` (no replica runs), `short` (one of two runs) or `silent`."""
+        _replace(self._moods, {**self._said(self._moods), runtime: mood})
 
     def break_adapter(self, key: str) -> None:
         """The engine cannot hold this adapter from now on: its files are damaged."""
-        _replace(self._broken, {**self._unloadable(), key: True})
-
-    def _unloadable(self) -> dict[str, Any]:
-        data: dict[str, Any] = json.loads(self._broken.read_text()) if self._broken.exists() else {}
-        return data
+        _replace(self._broken, {**self._said(self._broken), key: True})
 
     def _read(self) -> dict[str, Any]:
-        data: dict[str, Any] = json.loads(self._path.read_text()) if self._path.exists() else {}
+        return self._said(self._path)
+
+    @staticmethod
+    def _said(path: Path) -> dict[str, Any]:
+        data: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
         return data
 
     def ensure(self, runtime: str, spec: Mapping[str, Any], adapters: Sequence[AdapterSlot]) -> None:
@@ -113,15 +118,18 @@ class FileEngines:
         data = self._read()
         if runtime not in data:
             raise NotFound(f"no engine runs for ModelRuntime {runtime!r}", next_step="Wait.")
-        broken = self._unloadable()
+        mood = self._said(self._moods).get(runtime, "well")
+        if mood == "silent":
+            raise Unavailable(f"Ray of {runtime!r} does not answer", next_step="See its pods.")
+        broken = self._said(self._broken)
         failed = [key for key in data[runtime] if key in broken]
         return EngineStatus(
-            ready=not failed,
+            ready=not failed and mood == "well",
             url="http://127.0.0.1:1",
-            adapters=tuple(key for key in data[runtime] if key not in broken),
-            replicas_ready=1,
-            replicas_wanted=1,
-            message="; ".join(f"adapter {key} is failed" for key in failed),
+            adapters=tuple(key for key in data[runtime] if key not in broken and mood != "down"),
+            replicas_ready=0 if mood == "down" else 1,
+            replicas_wanted=2 if mood == "short" else 1,
+            message="; ".join(f"adapter {key} is failed" for key in failed) or ("" if mood == "well" else mood),
         )
 
     def remove(self, runtime: str) -> None:

@@ -179,6 +179,12 @@ def test_declaring_the_same_again_changes_nothing(engine: Engine, slots: Sequenc
     assert deployed() == before
 
 
+def test_an_engine_says_how_many_replicas_it_has_and_on_how_many_nodes(engine: Engine) -> None:
+    engine.wait()
+    status = engine.port.status(RUNTIME)
+    assert (status.replicas_ready, status.replicas_wanted, status.workers) == (1, 1, 1)
+
+
 def test_a_bad_adapter_is_reported_and_breaks_no_other(
     client: openai.OpenAI, engine: Engine, slots: Sequence[AdapterSlot]
 ) -> None:

@@ -240,8 +240,10 @@ def test_readiness_wants_an_engine_once_something_is_deployed(fresh: Callable[..
     reachable, platform.engine_url = platform.engine_url, "http://127.0.0.1:9"
     platform.route()
     assert _ready(platform)[0] == 503
+    assert platform.metric("tidegate_gateway_ready") == 0
     platform.engine_url = reachable
     platform.route()
+    platform.wait(lambda: platform.metric("tidegate_gateway_ready") == 1)  # also where nobody probes
     assert _ready(platform) == (200, _ready(platform)[1])
 
 

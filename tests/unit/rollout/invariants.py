@@ -9,7 +9,7 @@ from pathlib import Path
 from serving.rollout.actions import PublishRouting, UnloadAdapter
 from serving.rollout.decide import Decision
 from serving.rollout.operator_actions import REFUSED
-from serving.rollout.state import ACTIVE, RolloutState, Transition
+from serving.rollout.state import ACTIVE, DECISIONS, RolloutState, Transition
 from tests.unit.rollout.simulation import Simulation
 
 ROUNDS = 12
@@ -53,6 +53,9 @@ class Checks:
 
     def _told(self, transition: Transition) -> None:
         assert transition.reason in documented_reasons(), transition.reason
+        known = transition.reason in DECISIONS[transition.to_phase]
+        stays = transition.reason == "ActionRefused" and transition.to_phase == transition.from_phase
+        assert known or stays, f"{transition.to_phase} ({transition.reason}) is counted from 1 on"
         assert transition.message.endswith("."), transition.message
         assert transition.by
         if transition.reason in {"Aborted", "AbortedAfterPromotion"}:

@@ -40,6 +40,7 @@ class ApiKind:
 LEASE = ApiKind("Lease", "coordination.k8s.io/v1", "leases")
 EVENT = ApiKind("Event", "events.k8s.io/v1", "events")
 SERVICE = ApiKind("Service", "v1", "services")
+DISRUPTION_BUDGET = ApiKind("PodDisruptionBudget", "policy/v1", "poddisruptionbudgets")
 CONTROLLER_REVISION = ApiKind("ControllerRevision", "apps/v1", "controllerrevisions")
 RAY_SERVICE = ApiKind("RayService", "ray.io/v1", "rayservices")
 OWN: Final[dict[str, ApiKind]] = {name: ApiKind(name, API_VERSION, kind.plural) for name, kind in CLUSTER_KINDS.items()}
