@@ -16,7 +16,7 @@ annotations:
 
 {{- /* Changes with the configuration that processes read at their start, so that pods are replaced. */ -}}
 {{- define "tidegate.configDigest" -}}
-{{- printf "%s%s%s" (include "tidegate.environment" .) (include "tidegate.nodePools" .) (ternary (include "tidegate.featureStore" .) "" (eq "true" (include "tidegate.sharesFeatures" .))) | sha256sum | trunc 32 | quote -}}
+{{- printf "%s%s%s" (include "tidegate.environment" .) (include "tidegate.nodePools" (list . .Release.Namespace)) (ternary (include "tidegate.featureStore" .) "" (eq "true" (include "tidegate.sharesFeatures" .))) | sha256sum | trunc 32 | quote -}}
 {{- end -}}
 
 {{- /* (root, component, its values, calls the API): what every pod's spec has. */ -}}
@@ -97,7 +97,7 @@ image: {{ include "tidegate.image" . }}
 imagePullPolicy: {{ (index . 0).Values.image.pullPolicy }}
 {{- end -}}
 
-{{- /* (root, values of the component): what every container may write. */ -}}
+{{- /* (root, values of the component): what every container may write, and the authority's certificates. */ -}}
 {{- define "tidegate.mounts" -}}
 - name: tmp
   mountPath: /tmp
@@ -106,6 +106,9 @@ imagePullPolicy: {{ (index . 0).Values.image.pullPolicy }}
 {{- if (index . 0).Values.local.enabled }}
 - name: data
   mountPath: {{ include "tidegate.dataPath" (index . 0) }}
+{{- end }}
+{{- if (index . 0).Values.certificateAuthority.configMap }}
+- {{ include "tidegate.authorityMount" (index . 0) }}
 {{- end }}
 {{- with (index . 1).extraVolumeMounts }}
 {{ toYaml . }}
@@ -121,6 +124,9 @@ imagePullPolicy: {{ (index . 0).Values.image.pullPolicy }}
 - name: data
   persistentVolumeClaim:
     claimName: {{ include "tidegate.claim" (index . 0) }}
+{{- end }}
+{{- if (index . 0).Values.certificateAuthority.configMap }}
+- {{ include "tidegate.authoritySource" (index . 0) }}
 {{- end }}
 {{- with (index . 1).extraVolumes }}
 {{ toYaml . }}

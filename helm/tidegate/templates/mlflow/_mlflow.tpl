@@ -33,8 +33,14 @@ env:
   - {name: DO_NOT_TRACK, value: "true"}
   - {name: MLFLOW_SERVER_ENABLE_JOB_EXECUTION, value: "false"}
   - {name: GIT_PYTHON_REFRESH, value: quiet}
-  {{- range $name, $value := include "tidegate.storageEnvironment" . | fromJson }}
+  {{- $own := dict }}
+  {{- range $v.extraEnv }}
+  {{- $_ := set $own .name true }}
+  {{- end }}
+  {{- range $name, $value := include "tidegate.clientEnvironment" . | fromJson }}
+  {{- if not (hasKey $own $name) }}
   - {name: {{ $name }}, value: {{ toString $value | quote }}}
+  {{- end }}
   {{- end }}
   {{- with $v.extraEnv }}
   {{- toYaml . | nindent 2 }}
