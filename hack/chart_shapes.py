@@ -95,6 +95,7 @@ _BY_PATH: dict[str, Shape] = {
     "mlflow.server.workers": _POSITIVE,
     "mlflow.webhookSecret": _SECRET,
     "redis.address": {"type": "string", "pattern": r"^([^@\s]+:[0-9]+)?$"},
+    "certificateAuthority.configMap": _SECRET,
     "kfp.caConfigMap": _SECRET,
     "kfp.uiUrl": _URL,
     "kfp.authentication": _one_of("none", "token", "serviceAccountToken", "cookie", "header"),

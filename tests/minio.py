@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -11,6 +12,8 @@ from typing import Any
 
 import boto3
 import httpx
+
+from tests.certificates import ServerFiles
 
 ROOT = Path(__file__).resolve().parents[1]
 USER, PASSWORD = "tidegate", "throw-away"
@@ -37,10 +40,11 @@ def minio() -> Path:
 
 
 class Minio:
-    """A server that can be stopped and started again on the same objects."""
+    """A server that can be stopped and started again on the same objects; with `tls` it speaks nothing else."""
 
-    def __init__(self, folder: Path, host: str, port: int) -> None:
-        self.url = f"http://{host}:{port}"
+    def __init__(self, folder: Path, host: str, port: int, tls: ServerFiles | None = None) -> None:
+        self.url = f"{'https' if tls else 'http'}://{host}:{port}"
+        self._tls = tls
         self._folder = folder
         self._address = f"{host}:{port}"
         self._process: subprocess.Popen[bytes] | None = None
@@ -53,10 +57,18 @@ class Minio:
             "AWS_REGION": REGION,
             "AWS_ACCESS_KEY_ID": USER,
             "AWS_SECRET_ACCESS_KEY": PASSWORD,
+            **({"AWS_CA_BUNDLE": str(self._tls.authority)} if self._tls else {}),
         }
 
     def start(self) -> None:
         (self._folder / "objects").mkdir(parents=True, exist_ok=True)
+        secured: list[str | Path] = []
+        if self._tls is not None:
+            certificates = self._folder / "certificates"
+            certificates.mkdir(exist_ok=True)
+            shutil.copy(self._tls.certificate, certificates / "public.crt")  # as MinIO names them
+            shutil.copy(self._tls.key, certificates / "private.key")
+            secured = ["--certs-dir", certificates]
         settings = {
             "MINIO_ROOT_USER": USER,
             "MINIO_ROOT_PASSWORD": PASSWORD,
@@ -67,7 +79,7 @@ class Minio:
         log = self._folder / "minio.log"
         with log.open("ab") as file:
             self._process = subprocess.Popen(
-                [minio(), "server", "--address", self._address, self._folder / "objects"],
+                [minio(), "server", "--address", self._address, *secured, self._folder / "objects"],
                 env={"PATH": os.environ["PATH"], "HOME": str(self._folder), **settings},
                 stdout=file,
                 stderr=subprocess.STDOUT,
@@ -104,6 +116,7 @@ class Minio:
             region_name=REGION,
             aws_access_key_id=USER,
             aws_secret_access_key=PASSWORD,
+            verify=str(self._tls.authority) if self._tls else None,
         )
 
     def keys(self, bucket: str, prefix: str = "") -> list[str]:
@@ -118,6 +131,7 @@ class Minio:
 
     def _ready(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/minio/health/ready", trust_env=False).is_success
+            # Only whether it answers is asked.
+            return httpx.get(f"{self.url}/minio/health/ready", trust_env=False, verify=False).is_success  # noqa: S501
         except httpx.TransportError:
             return False

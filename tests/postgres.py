@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import tempfile
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from tests.certificates import ServerFiles
 from tests.ports import free_port
 
 ADMIN = "tidegate"
@@ -28,9 +30,16 @@ class Postgres:
         host: where it listens, and nowhere else.
         password: of its administrator; without one everybody is trusted who reaches it.
         settings: of the server, by name.
+        tls: with it nobody is let in without TLS; this machine's own clients verify the server, too.
     """
 
-    def __init__(self, host: str = "127.0.0.1", password: str = "", settings: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        password: str = "",
+        settings: dict[str, str] | None = None,
+        tls: ServerFiles | None = None,
+    ) -> None:
         self._programs = _programs()
         self._password = password
         self._folder = Path(tempfile.mkdtemp(prefix="tidegate-pg-"))
@@ -40,13 +49,22 @@ class Postgres:
             os.chown(self._folder, entry.pw_uid, entry.pw_gid)
         self._port = free_port(host)
         self._host = host
+        self._tls = tls
         chosen = {"listen_addresses": host, "fsync": "off", **(settings or {})}
+        if tls is not None:
+            own = {"ssl_cert_file": tls.certificate, "ssl_key_file": tls.key}
+            chosen |= {"ssl": "on"} | {name: str(self._owned(file)) for name, file in own.items()}
         self._options = " ".join(f"-c {name}={value}" for name, value in chosen.items())
 
     def url(self, database: str = "", user: str = ADMIN, password: str | None = None) -> str:
         secret = self._password if password is None else password
         who = f"{user}:{secret}" if secret else user
         return f"postgresql://{who}@{self._host}:{self._port}" + (f"/{database}" if database else "")
+
+    @property
+    def verified(self) -> str:
+        """What a URL ends with where its client is on this machine and verifies the server; nothing without TLS."""
+        return "" if self._tls is None else f"?sslmode=verify-full&sslrootcert={self._tls.authority}"
 
     def create(self) -> None:
         """The server's files; with a password everybody has to show one, from wherever they come."""
@@ -61,6 +79,9 @@ class Postgres:
         if self._password:
             with (data / "pg_hba.conf").open("a") as file:
                 file.write("host all all 0.0.0.0/0 scram-sha-256\n")
+        if self._tls is not None:
+            rules = data / "pg_hba.conf"
+            rules.write_text(re.sub(r"^host ", "hostssl ", rules.read_text(), flags=re.MULTILINE))
 
     def start(self) -> None:
         options = f"-p {self._port} -k {self._folder} {self._options}"
@@ -77,10 +98,19 @@ class Postgres:
 
     def execute(self, *statements: str) -> None:
         """As administrator, each in a transaction of its own."""
-        execute(self.url("postgres"), *statements)
+        execute(self.url("postgres") + self.verified, *statements)
 
     def remove(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _owned(self, file: Path) -> Path:
+        """A copy that the server's user may read, and nobody else, as PostgreSQL wants a key."""
+        copy = self._folder / file.name
+        copy.touch(mode=0o600)
+        copy.write_bytes(file.read_bytes())
+        if self._user is not None:
+            os.chown(copy, pwd.getpwnam(self._user).pw_uid, -1)
+        return copy
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(self._programs / program), *arguments]

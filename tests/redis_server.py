@@ -13,6 +13,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
+from tests.certificates import ServerFiles
 from tests.ports import free_port
 
 PASSWORD = "a password: it's #1 ${NOT_A_NAME}"
@@ -42,18 +43,29 @@ def program() -> str:
 
 
 class RedisServer:
-    """One server; what it holds is on disk before it answers."""
+    """One server; what it holds is on disk before it answers. With `tls` it speaks nothing else."""
 
-    def __init__(self, folder: Path, host: str = "127.0.0.1", password: str = PASSWORD) -> None:
+    def __init__(
+        self, folder: Path, host: str = "127.0.0.1", password: str = PASSWORD, tls: ServerFiles | None = None
+    ) -> None:
         self.host, self.port = host, free_port(host)
         self.password = password
+        self.tls = tls
         self._folder = folder
         self._program = program()
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        options = [f"--port {self.port}", f"--bind {self.host}", f"--dir {self._folder}", "--save ''"]
+        options = [
+            f"--port {0 if self.tls else self.port}",
+            f"--bind {self.host}",
+            f"--dir {self._folder}",
+            "--save ''",
+        ]
         options += ["--appendonly yes", "--appendfsync always"]
+        if self.tls is not None:
+            options += [f"--tls-port {self.port}", "--tls-auth-clients no", f"--tls-ca-cert-file {self.tls.authority}"]
+            options += [f"--tls-cert-file {self.tls.certificate}", f"--tls-key-file {self.tls.key}"]
         quoted = self.password.replace('"', r"\"")
         settings = "\n".join(option.removeprefix("--") for option in options) + f'\nrequirepass "{quoted}"\n'
         config = self._folder / "redis.conf"
@@ -72,7 +84,10 @@ class RedisServer:
             self._process = None
 
     def client(self) -> Redis:
-        return Redis(host=self.host, port=self.port, password=self.password)
+        trusted = str(self.tls.authority) if self.tls else None
+        return Redis(
+            host=self.host, port=self.port, password=self.password, ssl=self.tls is not None, ssl_ca_certs=trusted
+        )
 
     def _wait(self) -> None:
         end = time.monotonic() + _SECONDS
@@ -89,8 +104,8 @@ class RedisServer:
 
 
 @contextmanager
-def redis_server(folder: Path) -> Iterator[RedisServer]:
-    made = RedisServer(folder)
+def redis_server(folder: Path, tls: ServerFiles | None = None) -> Iterator[RedisServer]:
+    made = RedisServer(folder, tls=tls)
     made.start()
     try:
         yield made

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 
-def configuration(redis: str, *, password: bool = True) -> dict[str, Any]:
+def configuration(redis: str, *, password: bool = True, tls: bool = False) -> dict[str, Any]:
     """Feast's `feature_store.yaml`. A test of the chart holds it against what is rendered.
 
     Args:
         redis: host:port.
     """
-    options = ',password="${FEAST_REDIS_PASSWORD}"' if password else ""
+    options = ",ssl=true" if tls else ""
+    options += ',password="${FEAST_REDIS_PASSWORD}"' if password else ""
     return {
         "project": "tidegate",
         "provider": "local",

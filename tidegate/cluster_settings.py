@@ -27,7 +27,10 @@ class ClusterSettings(BaseModel):
     head_memory: str = Field(default="8Gi", description="its memory, request and limit alike")
     service_account: str = Field(default="", description="service account of the engines' pods")
     ray_token_secret: str = Field(default="", description="Secret with Ray's token under 'auth_token'")
-    redis_address: str = Field(default="", description="Redis for Ray's GCS fault tolerance, host:port; unset: none")
+    redis_address: str = Field(
+        default="",
+        description="Redis for Ray's GCS fault tolerance, host:port, or rediss://host:port for TLS; unset: none",
+    )
     redis_password_secret: str = Field(default="", description="Secret with its password under 'password'")
     engine_env_secret: str = Field(default="", description="Secret whose keys are the engines' environment")
     engine_env_config: str = Field(default="", description="ConfigMap whose keys are the engines' environment")

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tidegate import migrations
+from tidegate.certificates import unverified
 from tidegate.errors import Denied, InvalidInput, ResourceExhausted, TidegateError, Unavailable
 
 metadata = sa.MetaData()
@@ -277,12 +278,21 @@ def _known_error(message: str, where: str) -> TidegateError | None:
 
 def _server_error(message: str, where: str) -> TidegateError | None:
     text = message.lower()
-    if any(part in text for part in _REFUSED):  # before the next: psycopg begins it with "connection failed"
-        said = message.rpartition("FATAL:")[2].strip().splitlines()[0]
-        return Denied(
-            f"the database at {where} refuses: {said}",
-            next_step="Check user, password and database in TIDEGATE_DATABASE_URL, and the right to make tables.",
+    # psycopg begins all of them with "connection failed".
+    for line in message.splitlines():
+        if error := unverified(f"the database at {where}", line.rpartition("failed: ")[2], "PGSSLROOTCERT"):
+            return error
+    if "does not support ssl" in text:
+        return Unavailable(
+            f"the database at {where} speaks no TLS",
+            next_step="Switch TLS on at the server, or take sslmode out of TIDEGATE_DATABASE_URL.",
         )
+    if any(part in text for part in _REFUSED):
+        said = message.rpartition("FATAL:")[2].strip().splitlines()[0]
+        check = "Check user, password and database in TIDEGATE_DATABASE_URL, and the right to make tables."
+        if said.endswith("no encryption"):
+            check = "Write ?sslmode=verify-full in TIDEGATE_DATABASE_URL where the server wants TLS. " + check
+        return Denied(f"the database at {where} refuses: {said}", next_step=check)
     if any(part in text for part in _NO_ANSWER):
         return _SilentError(
             f"the database at {where} does not answer", next_step="Check that it runs and is reachable."

@@ -37,8 +37,8 @@ def stands_on(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture
 def here(stands_on: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """This process reaches the bucket, too, as an ML engineer's does."""
-    for name, value in stands_on.minio.environment.items():
+    """This process reaches the services, too, as an ML engineer's does."""
+    for name, value in {**stands_on.minio.environment, **stands_on.trusted}.items():
         monkeypatch.setenv(name, value)
     s3fs.S3FileSystem.clear_instance_cache()
     yield

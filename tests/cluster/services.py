@@ -1,6 +1,7 @@
 """What an installation without local extras stands on: PostgreSQL with two databases, S3 with a bucket, Redis.
 
-All are the real ones, as processes of this machine on the address that pods reach.
+All are the real ones, as processes of this machine on the address that pods reach. They speak TLS and nothing else,
+with certificates of an authority that only `CONFIG_MAP` makes known.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
+from tests.certificates import Authority
 from tests.cluster.installation import Installation, secret
 from tests.cluster.machine import API_SERVER, SMALL, build_images, images_here, start_kuberay
 from tests.cluster.node import ADDRESS, Json, Node, load
@@ -25,6 +27,8 @@ from tests.redis_server import RedisServer
 
 BUCKET = "bank-models"
 """As docs/cluster.md names it."""
+CONFIG_MAP = "company-ca"
+"""As docs/chart.md names it."""
 
 
 @dataclass
@@ -34,13 +38,26 @@ class Services:
     postgres: Postgres
     minio: Minio
     redis: RedisServer
+    authority: Authority
     passwords: dict[str, str] = field(
         default_factory=lambda: {name: secrets.token_hex(12) for name in ("tidegate", "mlflow")}
     )
 
     def database_url(self, name: str, password: str | None = None) -> str:
+        """As a Secret of the installation has it; pods and people have the certificates by `trusted` or the chart."""
         url = self.postgres.url(name, f"{name}_user", password or self.passwords[name])
-        return url.replace("postgresql://", "postgresql+psycopg://")
+        return url.replace("postgresql://", "postgresql+psycopg://") + "?sslmode=verify-full"
+
+    @property
+    def trusted(self) -> dict[str, str]:
+        """Environment of a client on this machine, as docs/chart.md has it."""
+        names = ("AWS_CA_BUNDLE", "PGSSLROOTCERT", "SSL_CERT_FILE")
+        return dict.fromkeys(names, str(self.authority.file))
+
+    def certificates(self) -> Json:
+        """The ConfigMap with what the chart's pods trust."""
+        content = {"ca.crt": self.authority.file.read_text()}
+        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": CONFIG_MAP}, "data": content}
 
     def secrets(self, password: str | None = None) -> list[Json]:
         """Those of docs/chart.md that name these servers; `password`: another one for the platform's database."""
@@ -54,7 +71,8 @@ class Services:
 
     def rows(self, statement: str) -> list[Any]:
         """What the platform's database answers."""
-        engine = sa.create_engine(self.database_url("tidegate"))
+        url = sa.make_url(self.database_url("tidegate"))
+        engine = sa.create_engine(url.update_query_dict({"sslrootcert": str(self.authority.file)}))
         try:
             with engine.connect() as conn:
                 return list(conn.execute(sa.text(statement)).scalars())
@@ -69,9 +87,11 @@ def services(folder: Path) -> Iterator[Services]:
     Raises:
         NoServer, CannotBuild: this machine lacks one of them.
     """
-    postgres = Postgres(ADDRESS, password=secrets.token_hex(12), settings={"log_statement": "ddl"})
-    redis = RedisServer(folder, ADDRESS, secrets.token_hex(12))
-    made = Services(postgres, Minio(folder, ADDRESS, free_port(ADDRESS)), redis)
+    authority = Authority(folder / "authority")
+    of = {name: authority.server(name, [ADDRESS]) for name in ("postgres", "minio", "redis")}
+    postgres = Postgres(ADDRESS, secrets.token_hex(12), {"log_statement": "ddl"}, of["postgres"])
+    redis = RedisServer(folder, ADDRESS, secrets.token_hex(12), of["redis"])
+    made = Services(postgres, Minio(folder, ADDRESS, free_port(ADDRESS), of["minio"]), redis, authority)
     try:
         postgres.create()
         postgres.start()
@@ -93,7 +113,7 @@ def services(folder: Path) -> Iterator[Services]:
 
 
 def prepared(node: Node, stands_on: Services, namespace: str, home: Path, password: str | None = None) -> Installation:
-    """A namespace with the Secrets of an installation on these servers, and KubeRay; nothing is installed yet.
+    """A namespace with what an installation on these servers names, and KubeRay; nothing is installed yet.
 
     Args:
         password: another one for the platform's database.
@@ -103,7 +123,7 @@ def prepared(node: Node, stands_on: Services, namespace: str, home: Path, passwo
     made = Installation(node, namespace, home, home)
     made.remove()
     node.make_namespace(namespace)
-    node.apply(*made.secrets(), *stands_on.secrets(password), namespace=namespace)
+    node.apply(*made.secrets(), *stands_on.secrets(password), stands_on.certificates(), namespace=namespace)
     return made
 
 
@@ -113,8 +133,9 @@ def machine_values(stands_on: Services) -> Json:
     endpoint = {name: minio.environment[name] for name in ("AWS_ENDPOINT_URL", "AWS_REGION")}
     return {
         **images_here(),
+        "certificateAuthority": {"configMap": CONFIG_MAP},
         "objectStorage": {"env": endpoint},
-        "redis": {"address": f"{redis.host}:{redis.port}", "existingSecret": "tidegate-redis"},
+        "redis": {"address": f"{redis.host}:{redis.port}", "existingSecret": "tidegate-redis", "tls": True},
         "networkPolicy": {
             **API_SERVER,
             "databasePorts": [sa.make_url(stands_on.database_url("tidegate")).port],

@@ -75,7 +75,7 @@ def ml_engineer(platform: Installation, stands_on: Services) -> Person:
     """Has the rights that the page gives, its environment, and the programs of its loop."""
     if missing := [name for name in ("jq", "curl") if shutil.which(name) is None]:
         subprocess.run([ROOT / "hack" / "apt-install.sh", *missing], check=True, capture_output=True)
-    known = {**stands_on.minio.environment, "TIDEGATE_PROFILE": "local"}
+    known = {**stands_on.minio.environment, **stands_on.trusted, "TIDEGATE_PROFILE": "local"}
     known["TIDEGATE_DATABASE_URL"] = stands_on.database_url("tidegate")
     known["TIDEGATE_CACHE"] = str(platform.home / "cache")
     return Person(platform.node, platform.home, _ENGINEERS, known)

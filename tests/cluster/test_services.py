@@ -1,4 +1,4 @@
-"""A release without local extras, on real PostgreSQL, S3 and Redis, as docs/cluster.md says.
+"""A release without local extras, on real PostgreSQL, S3 and Redis by TLS, as docs/cluster.md says.
 
 The tests build on each other. An engine on the same services: tests/cluster/test_first_canary.py.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,9 +17,10 @@ import pytest
 
 from tests.cluster import alerts, documented
 from tests.cluster.helm import helm, install
-from tests.cluster.installation import RELEASE, Installation
-from tests.cluster.node import Node
+from tests.cluster.installation import RELEASE, Installation, secret
+from tests.cluster.node import ADDRESS, Node
 from tests.cluster.services import BUCKET, Services, machine_values, prepared
+from tests.cluster.steps import step
 from tests.integration.registry.documents import version_document
 from tidegate.adapters import storage
 from tidegate.adapters.mlflow_models import MlflowModels
@@ -30,6 +32,18 @@ _SHORT = ("--timeout", "40s")
 """For what never gets ready. Helm takes the last of two timeouts."""
 _MODEL = "banking-intent"
 _ALERTS = "SELECT body FROM alerts"
+_USES = (
+    "from tidegate.adapters import storage; from tidegate.db import Database\n"
+    "from tidegate.settings import load_settings\n"
+    "settings = load_settings()\n"
+    "storage.write_text(storage.join(settings.artifacts_uri, 'from-a-step.txt'), 'x')\n"
+    "print(Database.open(settings.database_url, migrate=False).revision())"
+)
+_STORES = (
+    "from tidegate.settings import load_settings; from tidegate.adapters import storage;"
+    "uri = storage.join(load_settings().artifacts_uri, 'from-a-pod.txt'); storage.write_text(uri, 'x');"
+    "print(storage.read_text(uri))"
+)
 
 
 @pytest.fixture(scope="module")
@@ -110,16 +124,57 @@ def test_a_registered_version_lies_in_the_bucket(
 
 
 def test_pods_reach_the_bucket_with_what_the_chart_gives_them(platform: Installation, stands_on: Services) -> None:
-    program = (
-        "from tidegate.settings import load_settings; from tidegate.adapters import storage;"
-        "uri = storage.join(load_settings().artifacts_uri, 'from-a-pod.txt'); storage.write_text(uri, 'x');"
-        "print(storage.read_text(uri))"
-    )
     said = platform.node.kubectl(
-        "exec", f"deployment/{RELEASE}-gateway", "--", "python", "-c", program, namespace=platform.namespace
+        "exec", f"deployment/{RELEASE}-gateway", "--", "python", "-c", _STORES, namespace=platform.namespace
     )
     assert said.strip() == "x"
     assert stands_on.minio.keys(BUCKET, "artifacts/") == ["artifacts/from-a-pod.txt"]
+
+
+@pytest.mark.parametrize(
+    ("component", "program", "variable", "server"),
+    [
+        ("receiver", ("-m", "monitoring.alerts"), "PGSSLROOTCERT", "the certificate of the database at"),
+        ("gateway", ("-c", _STORES), "AWS_CA_BUNDLE", f"the certificate of the storage of s3://{BUCKET}/"),
+    ],
+)
+def test_without_the_authority_a_component_says_which_server_and_what_to_do(
+    platform: Installation, stands_on: Services, component: str, program: tuple[str, ...], variable: str, server: str
+) -> None:
+    """A process more in its own pod, with all that the chart gives it but that."""
+    asked = shlex.join(["env", "-u", variable, "timeout", "60", "python", *program])
+    pod = ("exec", f"deployment/{RELEASE}-{component}", "--", "sh", "-c")
+    said = platform.node.kubectl(*pod, f"{asked} 2>&1 || true", namespace=platform.namespace)
+    assert server in said, said
+    assert ADDRESS in said
+    assert "cannot be verified" in said
+    assert f"in {variable}; on a cluster set the chart's certificateAuthority" in said
+    assert stands_on.passwords["tidegate"] not in said
+    assert stands_on.minio.environment["AWS_SECRET_ACCESS_KEY"] not in said
+
+
+def test_a_step_finds_the_certificates_among_the_keys_of_its_secret(
+    platform: Installation, stands_on: Services
+) -> None:
+    """A pod with the folders of a package's step, without Kubeflow Pipelines, which needs gigabytes."""
+    keys = {name: stands_on.minio.environment[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+    keys |= {
+        "TIDEGATE_DATABASE_URL": stands_on.database_url("tidegate"),
+        "ca.crt": stands_on.authority.file.read_text(),
+    }
+    own = secret("tidegate-pipelines", {name: value.encode() for name, value in keys.items()})
+    platform.node.apply(own, step(_USES), namespace=platform.namespace)
+
+    def ended() -> bool:
+        phase = platform.node.get("pod", "step", platform.namespace)["status"].get("phase")
+        return phase in {"Succeeded", "Failed"}
+
+    story = functools.partial(platform.node.story, platform.namespace)
+    platform.node.until("the step has ended", ended, seconds=90, told=story)
+    said = platform.node.kubectl("logs", "step", namespace=platform.namespace)
+    assert said.splitlines()[-1:] == [REVISIONS[-1]], said
+    assert "artifacts/from-a-step.txt" in stands_on.minio.keys(BUCKET, "artifacts/")
+    platform.node.kubectl("delete", "pod", "step", "--wait=false", namespace=platform.namespace)
 
 
 def test_without_its_database_nothing_is_half_taken_and_no_pod_ends(

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 from pydantic import ValidationError
 
+from tidegate.certificates import unverified
 from tidegate.errors import Denied, InvalidInput, TidegateError, Unavailable
 
 _CLIENTS = ("redis", "botocore", "psycopg")
@@ -60,7 +61,14 @@ def _known(error: Exception, where: str, *, opening: bool) -> TidegateError | No
         )
     if not isinstance(error, OSError | sqlite3.Error | sa.exc.SQLAlchemyError) and package not in _CLIENTS:
         return None
-    said = _short(error)
+    registry = isinstance(error, sa.exc.SQLAlchemyError) or package == "psycopg"
+    return _of_client(_short(error), where, "PGSSLROOTCERT" if registry else "SSL_CERT_FILE")
+
+
+def _of_client(said: str, where: str, variable: str) -> TidegateError:
+    """Args: variable: what names the certificates that this client trusts."""
+    if untrusted := unverified(f"a part of the feature store {where}", said, variable):
+        return untrusted
     if any(word in said.lower() for word in _REFUSED):
         return Denied(
             f"the feature store {where} refuses the password: {said}",

@@ -7,12 +7,14 @@ busy or locked, within a bounded time; then `Unavailable` says so.
 from __future__ import annotations
 
 import random
+import ssl
 import time
 from collections.abc import Callable
 from typing import Any
 
 import httpx
 
+from tidegate.certificates import unverified
 from tidegate.errors import Conflict, InvalidInput, NotFound, TidegateError, Unavailable
 
 _API = "/api/2.0/mlflow"
@@ -60,13 +62,15 @@ class MlflowRest:
         self._sleep = sleep
         self._monotonic = monotonic
         # No connection is kept: a registry object is made for a few calls and has no end that would close it.
-        # trust_env off: a proxy variable must not send loopback traffic elsewhere, nor read ~/.netrc.
+        # trust_env off: a proxy variable must not send loopback traffic elsewhere, nor read ~/.netrc. What certificates
+        # to trust is read from the environment all the same.
         self._client = httpx.Client(
             base_url=self.uri + _API,
             timeout=timeout,
             transport=transport,
             limits=httpx.Limits(max_keepalive_connections=0),
             trust_env=False,
+            verify=_trusted(),
             follow_redirects=False,
         )
 
@@ -120,6 +124,8 @@ class MlflowRest:
         try:
             response = self._client.request(method, path, **arguments)
         except httpx.TransportError as error:
+            if untrusted := unverified(f"MLflow at {self.uri}", str(error), "SSL_CERT_FILE"):
+                raise untrusted from None
             raise _Again(f"{type(error).__name__}: {error}") from None
         try:
             body = response.json()
@@ -138,6 +144,17 @@ class MlflowRest:
                 next_step="Check the setting mlflow_uri.",
             )
         raise MlflowError(code, message)
+
+
+def _trusted() -> ssl.SSLContext:
+    """The certificates of `SSL_CERT_FILE`, else the public ones."""
+    try:
+        return httpx.create_ssl_context()
+    except OSError as error:
+        raise Unavailable(
+            f"the certificates that SSL_CERT_FILE names cannot be read: {error.strerror}",
+            next_step="Put the authority's certificates there, or unset it.",
+        ) from None
 
 
 def as_tidegate_error(error: MlflowError, what: str) -> TidegateError:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+from tidegate.certificates import unverified
 from tidegate.errors import Denied, NotFound, ResourceExhausted, TidegateError, Unavailable, is_no_room
 
 _CONNECT_SECONDS = 5
@@ -19,6 +21,8 @@ _TRIES = 3  # of one request, also after a 500 or 503 of the server's
 _ROUNDS = 2  # of those: s3fs's own, which alone covers an answer that breaks off in its middle
 _WRITE_SECONDS = 90.0
 _WRITE_SECONDS_PER_BYTE = 1 / (256 << 10)
+_TRUSTED = "AWS_CA_BUNDLE"
+"""Names the file of certificates that botocore trusts."""
 _VENDORS = {"botocore", "aiobotocore", "aiohttp", "urllib3", "gcsfs", "adlfs", "google", "azure"}
 """Packages whose errors reach us as they are; fsspec asks drivers for OSErrors, but not all are translated."""
 
@@ -27,7 +31,7 @@ def open_remote(uri: str) -> tuple[Any, str]:
     """The fsspec file system of an address, and the path on it.
 
     Raises:
-        Unavailable: no driver for the scheme is installed.
+        Unavailable: no driver for the scheme is installed, or the file of trusted certificates is not there.
     """
     import fsspec  # noqa: PLC0415 - only remote addresses need it
 
@@ -48,6 +52,7 @@ def open_remote(uri: str) -> tuple[Any, str]:
 def _options(scheme: str) -> dict[str, Any]:
     if scheme != "s3":
         return {}
+    _check_trusted(os.environ.get(_TRUSTED, ""))
     config: dict[str, Any] = {
         "connect_timeout": _CONNECT_SECONDS,
         "read_timeout": _READ_SECONDS,
@@ -56,6 +61,16 @@ def _options(scheme: str) -> dict[str, Any]:
     # botocore knows AWS_DEFAULT_REGION alone; every other SDK, and who follows their manuals, says AWS_REGION.
     region = os.environ.get("AWS_REGION")
     return {"config_kwargs": config, "client_kwargs": {"region_name": region} if region else {}}
+
+
+def _check_trusted(file: str) -> None:
+    """Else botocore says "no such file", which would mean the object."""
+    if file and not Path(file).exists():
+        raise Unavailable(
+            f"the file of trusted certificates {file} does not exist",
+            next_step=f"Put the authority's certificates there, or correct {_TRUSTED}; pipelines' pods find the key "
+            "ca.crt of the Secret tidegate-pipelines there.",
+        )
 
 
 def write_limit(filesystem: Any, size: int) -> dict[str, Any]:
@@ -107,6 +122,8 @@ def _from_system(uri: str, error: OSError) -> TidegateError:
     if is_no_room(error):
         return ResourceExhausted(f"no room left on the disk to write {uri}", next_step="Free some room and try again.")
     said = str(error.strerror or error).rstrip(".") or "it does not answer in time"
+    if uri.startswith("s3://") and (untrusted := unverified(f"the storage of {uri}", said, _TRUSTED)):
+        return untrusted
     if uri.startswith("s3://") and isinstance(error, PermissionError):
         return Denied(
             f"{uri} may not be used: {said}",
@@ -123,6 +140,8 @@ def _from_vendor(uri: str, error: Exception) -> TidegateError:
             f"{uri} may not be used: {said}",
             next_step="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the service account an identity.",
         )
+    if uri.startswith("s3://") and (untrusted := unverified(f"the storage of {uri}", said, _TRUSTED)):
+        return untrusted
     return Unavailable(f"{uri} cannot be used: {said}", next_step=_next_step(uri))
 
 

@@ -27,7 +27,7 @@
 {{- $_ := set $env "TIDEGATE_CLUSTER__RAY_TOKEN_SECRET" . -}}
 {{- end -}}
 {{- with .Values.redis.address -}}
-{{- $_ := set $env "TIDEGATE_CLUSTER__REDIS_ADDRESS" . -}}
+{{- $_ := set $env "TIDEGATE_CLUSTER__REDIS_ADDRESS" (ternary (printf "rediss://%s" .) . $.Values.redis.tls) -}}
 {{- end -}}
 {{- with .Values.redis.existingSecret -}}
 {{- $_ := set $env "TIDEGATE_CLUSTER__REDIS_PASSWORD_SECRET" . -}}
@@ -38,7 +38,13 @@
 {{- if .Values.local.enabled -}}
 {{- $_ := set $env "TIDEGATE_FEAST_REPO" (printf "%s/feast" $data) -}}
 {{- end -}}
-{{- mergeOverwrite $env (include "tidegate.kfpEnvironment" . | fromJson) (include "tidegate.storageEnvironment" . | fromJson) .Values.settings | toJson -}}
+{{- mergeOverwrite $env (include "tidegate.kfpEnvironment" . | fromJson) (include "tidegate.clientEnvironment" . | fromJson) .Values.settings | toJson -}}
+{{- end -}}
+
+{{- /* What clients of PostgreSQL, object storage, Redis and MLflow are told, as a JSON object. */ -}}
+{{- define "tidegate.clientEnvironment" -}}
+{{- $env := include "tidegate.authorityEnvironment" (list . (include "tidegate.authorityFile" .)) | fromJson -}}
+{{- mergeOverwrite $env (include "tidegate.storageEnvironment" . | fromJson) | toJson -}}
 {{- end -}}
 
 {{- /* objectStorage.env as a JSON object. boto3, which MLflow uses, knows the region's older name only. */ -}}
@@ -80,6 +86,8 @@
 {{- end -}}
 {{- if $kfp.caConfigMap -}}
 {{- $env = append $env (dict "name" "TIDEGATE_KFP__CA_PATH" "value" "/etc/tidegate/kfp-ca/ca.crt") -}}
+{{- else if and $kfp.url .Values.certificateAuthority.configMap -}}
+{{- $env = append $env (dict "name" "TIDEGATE_KFP__CA_PATH" "value" (include "tidegate.authorityFile" .)) -}}
 {{- end -}}
 {{- $env | toJson -}}
 {{- end -}}

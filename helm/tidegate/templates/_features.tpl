@@ -11,7 +11,7 @@ folder on the volume, and a folder that settings name is the team's own. */ -}}
 {{- if .Values.features.config -}}
 {{- toYaml .Values.features.config -}}
 {{- else -}}
-{{- $redis := .Values.redis.address -}}
+{{- $redis := ternary (printf "%s,ssl=true" .Values.redis.address) .Values.redis.address .Values.redis.tls -}}
 {{- if .Values.redis.existingSecret -}}
 {{- $redis = printf "%s,password=\"${FEAST_REDIS_PASSWORD}\"" $redis -}}
 {{- end -}}

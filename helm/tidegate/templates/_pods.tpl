@@ -17,7 +17,7 @@ annotations:
 {{- /* Changes with the configuration that processes read at their start, so that pods are replaced. MLflow reads none of
 it, and its one pod that goes takes the registry away for a while. */ -}}
 {{- define "tidegate.configDigest" -}}
-{{- printf "%s%s%s" (include "tidegate.environment" .) (include "tidegate.nodePools" .) (ternary (include "tidegate.featureStore" .) "" (eq "true" (include "tidegate.sharesFeatures" .))) | sha256sum | trunc 32 -}}
+{{- printf "%s%s%s" (include "tidegate.environment" .) (include "tidegate.nodePools" (list . .Release.Namespace)) (ternary (include "tidegate.featureStore" .) "" (eq "true" (include "tidegate.sharesFeatures" .))) | sha256sum | trunc 32 -}}
 {{- end -}}
 
 {{- /* (root, component, its values, calls the API): what every pod's spec has. */ -}}
@@ -98,7 +98,7 @@ image: {{ include "tidegate.image" . }}
 imagePullPolicy: {{ (index . 0).Values.image.pullPolicy }}
 {{- end -}}
 
-{{- /* (root, values of the component): what every container may write. */ -}}
+{{- /* (root, values of the component): what every container may write, and the authority's certificates. */ -}}
 {{- define "tidegate.mounts" -}}
 - name: tmp
   mountPath: /tmp
@@ -107,6 +107,9 @@ imagePullPolicy: {{ (index . 0).Values.image.pullPolicy }}
 {{- if (index . 0).Values.local.enabled }}
 - name: data
   mountPath: {{ include "tidegate.dataPath" (index . 0) }}
+{{- end }}
+{{- if (index . 0).Values.certificateAuthority.configMap }}
+- {{ include "tidegate.authorityMount" (index . 0) }}
 {{- end }}
 {{- with (index . 1).extraVolumeMounts }}
 {{ toYaml . }}
@@ -122,6 +125,9 @@ imagePullPolicy: {{ (index . 0).Values.image.pullPolicy }}
 - name: data
   persistentVolumeClaim:
     claimName: {{ include "tidegate.claim" (index . 0) }}
+{{- end }}
+{{- if (index . 0).Values.certificateAuthority.configMap }}
+- {{ include "tidegate.authoritySource" (index . 0) }}
 {{- end }}
 {{- with (index . 1).extraVolumes }}
 {{ toYaml . }}

@@ -42,6 +42,21 @@
 {{- if and $v.redis.existingSecret (not $v.redis.address) -}}
 {{- $said = append $said "redis.existingSecret is set but redis.address is not: give Redis' host:port, or unset the Secret" -}}
 {{- end -}}
+{{- if and $v.redis.tls (not $v.redis.address) -}}
+{{- $said = append $said "redis.tls is set but redis.address is not: give Redis' host:port, or unset it" -}}
+{{- end -}}
+{{- if contains "://" $v.redis.address -}}
+{{- $said = append $said (printf "redis.address is %s: give host:port alone, and for TLS set redis.tls=true" $v.redis.address) -}}
+{{- end -}}
+{{- if $v.certificateAuthority.configMap -}}
+{{- $components := dict "operator" $v.operator "gateway" $v.gateway "scorer" $v.scorer "receiver" $v.receiver "mlflow.server" $v.mlflow.server "driftChecks" $v.driftChecks -}}
+{{- range $name, $component := $components -}}
+{{- $said = concat $said (include "tidegate.authorityClashes" (list $ $name $component.extraVolumes $component.extraVolumeMounts) | fromJsonArray) -}}
+{{- end -}}
+{{- range $name, $pool := $v.gpuNodePools -}}
+{{- $said = concat $said (include "tidegate.authorityClashes" (list $ (printf "gpuNodePools.%s" $name) $pool.volumes $pool.volumeMounts) | fromJsonArray) -}}
+{{- end -}}
+{{- end -}}
 {{- if regexMatch "://[^/\\s\"]*:[^/$\\s\"]+@|password[\\\\\"=: ]+[^\\\\\"=: $]" ($v.features.config | toJson) -}}
 {{- $said = append $said "features.config holds a password: write ${NAME} in its place, and give NAME to the gateways by gateway.extraEnv and to pipeline steps in their Secret" -}}
 {{- end -}}

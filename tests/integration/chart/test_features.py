@@ -26,19 +26,20 @@ def _gateway(objects: list[Json]) -> tuple[Json, dict[str, Json]]:
 
 
 @pytest.mark.parametrize(
-    ("name", "redis", "password"),
+    ("name", "redis", "password", "tls"),
     [
-        ("Ray's token and Redis", "redis.example.com:6379", True),
-        ("Redis without a password", "redis.data.svc:6380", False),
+        ("Ray's token and Redis", "redis.example.com:6379", True, False),
+        ("Redis without a password", "redis.data.svc:6380", False, False),
+        ("an authority of one's own", "redis.data.svc:6379", True, True),
     ],
 )
 def test_it_is_the_configuration_that_was_tested_with_real_parts(
-    helm: Helm, name: str, redis: str, password: bool
+    helm: Helm, name: str, redis: str, password: bool, tls: bool
 ) -> None:
     objects = helm.render(VALUE_SETS[name])
     mounted = one(objects, "ConfigMap", "tidegate-features")["data"][FILE]
-    assert yaml.safe_load(mounted) == configuration(redis, password=password)
-    of_steps = one(objects, "ConfigMap", "tidegate-pipelines-env")["data"]
+    assert yaml.safe_load(mounted) == configuration(redis, password=password, tls=tls)
+    of_steps = one(objects, "ConfigMap", "tidegate-pipelines-env", "models")["data"]
     assert yaml.safe_load(of_steps[FILE]) == yaml.safe_load(mounted)
 
 

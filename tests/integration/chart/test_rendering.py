@@ -102,6 +102,8 @@ def test_all_that_is_missing_is_said_at_once_with_what_to_do(helm: Helm) -> None
             "gateway.autoscaling.minReplicas is above",
         ),
         ({"redis": {"existingSecret": "redis"}}, "redis.address is not"),
+        ({"redis": {"tls": True}}, "redis.tls is set but redis.address is not"),
+        ({"redis": {"address": "rediss://redis:6379"}}, "give host:port alone, and for TLS set redis.tls=true"),
         ({"driftChecks": {"mode": "kfp", "deployments": [{"deployment": "a"}]}}, "renders no CronJob"),
         ({"kfp": {"existingSecret": "a", "url": "http://a"}}, "kfp.authentication=none uses none"),
         ({"kfp": {"authentication": "cookie", "url": "http://a"}}, "kfp.existingSecret is not set"),

@@ -121,6 +121,7 @@ _STRICT_NETWORK: Json = {
         "engines": {"egress": [{"ports": [{"protocol": "TCP", "port": 443}]}]},
     }
 }
+_AUTHORITY: Json = {"certificateAuthority": {"configMap": "company-ca"}}
 _KFP: Json = {"kfp": {"url": "https://kubeflow.example.com/pipeline", "uiUrl": "https://kubeflow.example.com"}}
 
 VALUE_SETS: dict[str, Json] = {
@@ -181,6 +182,19 @@ VALUE_SETS: dict[str, Json] = {
         {"ray": {"existingSecret": "ray"}, "redis": {"address": "redis.example.com:6379", "existingSecret": "redis"}},
     ),
     "Redis without a password": merged(BASE, {"redis": {"address": "redis.data.svc:6380"}}),
+    "an authority of one's own": merged(
+        BASE,
+        _AUTHORITY,
+        _DRIFT,
+        _POOLS,
+        {
+            "certificateAuthority": {"key": "bundle.pem"},
+            "pipelines": {"namespaces": ["models", "team-a"]},
+            "redis": {"address": "redis.data.svc:6379", "existingSecret": "redis", "tls": True},
+        },
+    ),
+    "local with an authority": merged(LOCAL, _AUTHORITY),
+    "Redis by TLS with a public certificate": merged(BASE, {"redis": {"address": "redis.data.svc:6379", "tls": True}}),
     "local and Redis": merged(LOCAL, {"redis": {"address": "redis.data.svc:6379"}}),
     "features of one's own": merged(
         BASE,
@@ -225,6 +239,7 @@ VALUE_SETS: dict[str, Json] = {
         _POOLS,
         _KFP,
         _STRICT_NETWORK,
+        _AUTHORITY,
         {name: {**_EVERY_WORKLOAD, **_AFFINITY} for name in _WORKLOADS},
         {"gateway": {"autoscaling": {"enabled": True}}, "ray": {"existingSecret": "ray"}},
     ),

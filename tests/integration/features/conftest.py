@@ -1,4 +1,4 @@
-"""A shared feature store of real parts: PostgreSQL, Redis, MinIO."""
+"""A shared feature store of real parts: PostgreSQL, Redis, MinIO; the last two once with TLS, once without."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from components.datasets.rows import write_csv
 from components.features.logic import run
 from components.features.spec import FeaturesResult
 from components.prepare.logic import run as run_prepare
+from tests.certificates import Authority
 from tests.minio import CannotBuild, Minio, minio
 from tests.ports import free_port
 from tests.redis_server import PASSWORD, RedisServer, redis_server
@@ -46,6 +47,10 @@ class Shared:
     out: Path
     prepared: Path
     folder: Path
+
+    def config_text(self, redis_port: int) -> str:
+        """`feature_store.yaml` as the chart writes it, with Redis at that port."""
+        return yaml.safe_dump(configuration(f"127.0.0.1:{redis_port}", tls=self.redis.tls is not None))
 
     @property
     def site(self) -> SharedSite:
@@ -81,28 +86,36 @@ print(json.dumps([online.get(customer, json.loads(sys.argv[2])) for customer in 
 """
 
 
+@pytest.fixture(scope="module", params=["histories in files", "histories in S3 and everything by TLS"])
+def authority(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Authority | None:
+    """Who signs the servers' certificates; None: they speak no TLS."""
+    return Authority(tmp_path_factory.mktemp("authority")) if "TLS" in request.param else None
+
+
 @pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with redis_server(tmp_path_factory.mktemp("redis")) as made:
+def redis(authority: Authority | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    tls = authority.server("redis", ["127.0.0.1"]) if authority else None
+    with redis_server(tmp_path_factory.mktemp("redis"), tls) as made:
         yield made
 
 
-@pytest.fixture(scope="module", params=["file", "s3"])
-def histories(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
+@pytest.fixture(scope="module")
+def histories(authority: Authority | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
     """Environment by which every process finds the histories."""
     folder = tmp_path_factory.mktemp("histories")
-    if request.param == "file":
+    if authority is None:
         yield {"TIDEGATE_FEATURES__HISTORY_URI": f"file://{folder}"}
         return
     try:
         minio()
     except CannotBuild as why:
         pytest.skip(f"no MinIO: {why}")
-    server = Minio(folder, "127.0.0.1", free_port())
+    server = Minio(folder, "127.0.0.1", free_port(), authority.server("minio", ["127.0.0.1"]))
     try:
         server.start()
         server.client().create_bucket(Bucket="models")
-        yield {**server.environment, "TIDEGATE_FEATURES__HISTORY_URI": "s3://models/features"}
+        trusted = {"SSL_CERT_FILE": str(authority.file)}  # as the chart has it
+        yield {**server.environment, **trusted, "TIDEGATE_FEATURES__HISTORY_URI": "s3://models/features"}
     finally:
         server.stop()
 
@@ -116,7 +129,7 @@ def shared(
     with redis.client() as client:
         client.flushall()
     config = folder / "feature_store.yaml"
-    config.write_text(yaml.safe_dump(configuration(f"127.0.0.1:{redis.port}")))
+    config.write_text(yaml.safe_dump(configuration(f"127.0.0.1:{redis.port}", tls=redis.tls is not None)))
     environment = {
         **histories,
         "TIDEGATE_FEATURES__CONFIG": str(config),

@@ -19,8 +19,9 @@ from components.features.logic import invented_history
 from components.features.profiles import profile_history
 from components.features.template import CUSTOMER_PROFILE
 from components.prepare.split import SPLITS
+from tests.certificates import Authority
 from tests.integration.features.conftest import Shared
-from tests.shared_features import configuration
+from tests.redis_server import PASSWORD
 from tests.tcp_proxy import tcp_proxy
 from tests.unit.store.databases import create_database
 from tidegate.adapters.feast_site import SharedSite
@@ -151,7 +152,7 @@ def test_a_killed_redis_is_unavailable_and_comes_back(shared: Shared) -> None:
 def test_a_redis_that_hangs_is_unavailable(shared: Shared, tmp_path: Path) -> None:
     with tcp_proxy("127.0.0.1", shared.redis.port) as wire:
         config = tmp_path / "feature_store.yaml"
-        config.write_text(yaml.safe_dump(configuration(f"127.0.0.1:{wire.port}")))
+        config.write_text(shared.config_text(wire.port))
         site = SharedSite(config, "unused", shared.environment["TIDEGATE_DATABASE_URL"])
         reader = FeastOnline(site)
         values = reader.get(customer_id(0), REFERENCES)
@@ -170,9 +171,22 @@ def test_a_wrong_password_is_refused_and_not_shown(shared: Shared, monkeypatch: 
     assert "not-the-password" not in str(caught.value)
 
 
+def test_a_redis_of_another_authority_is_said_and_what_to_do(
+    shared: Shared, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if shared.redis.tls is None:
+        pytest.skip("this Redis speaks no TLS")
+    monkeypatch.setenv("SSL_CERT_FILE", str(Authority(tmp_path / "other").file))
+    with pytest.raises(Unavailable, match="certificate verify failed") as caught:
+        FeastOnline(shared.site).get(customer_id(0), REFERENCES)
+    assert "SSL_CERT_FILE" in caught.value.next_step
+    assert f"127.0.0.1:{shared.redis.port}" in str(caught.value)
+    assert PASSWORD not in str(caught.value)
+
+
 def _with_registry(shared: Shared, tmp_path: Path, url: str) -> SharedSite:
     config = tmp_path / "feature_store.yaml"
-    content = configuration(f"127.0.0.1:{shared.redis.port}")
+    content = yaml.safe_load(shared.config_text(shared.redis.port))
     content["registry"]["path"] = url
     config.write_text(yaml.safe_dump(content))
     return SharedSite(config, str(tmp_path / "histories"), url)

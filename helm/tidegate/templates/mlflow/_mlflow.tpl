@@ -41,8 +41,14 @@ env:
   - name: MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY
     valueFrom: {secretKeyRef: {name: {{ . }}, key: encryption.key}}
   {{- end }}
-  {{- range $name, $value := include "tidegate.storageEnvironment" . | fromJson }}
+  {{- $own := dict }}
+  {{- range $v.extraEnv }}
+  {{- $_ := set $own .name true }}
+  {{- end }}
+  {{- range $name, $value := include "tidegate.clientEnvironment" . | fromJson }}
+  {{- if not (hasKey $own $name) }}
   - {name: {{ $name }}, value: {{ toString $value | quote }}}
+  {{- end }}
   {{- end }}
   {{- with $v.extraEnv }}
   {{- toYaml . | nindent 2 }}
