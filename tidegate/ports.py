@@ -134,7 +134,7 @@ class RunLauncher(Protocol):
     """Starts the retraining pipeline for a request. The request's key is the run's name: starting twice is one run."""
 
     def start(self, request: RetrainRequest) -> str:
-        """The run's id."""
+        """The run's id. A start that failed may have made the run all the same: starting again finds it."""
 
     def state(self, run: str) -> Literal["running", "succeeded", "failed"]: ...
 

@@ -1,14 +1,19 @@
 """Carries retraining requests out: starts runs, follows them, tries again what the infrastructure failed.
 
+An attempt is a run that was made and failed. A start that failed is none: its answer may be lost and the run there
+all the same, so the same name is asked for again until somebody answers.
+
 One dispatcher works at a time (a lease); the launcher makes starting idempotent by the request's key, so that a crash
 between starting a run and recording it, or two dispatchers in a lease's last second, still give one run.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from monitoring.retraining.decisions import RetrainDecisions
+from tidegate.adapters.retrain_runs import ImpossibleRequest
 from tidegate.clock import Clock
 from tidegate.db import Database
 from tidegate.domain.drift import RetrainRequest
@@ -20,7 +25,23 @@ from tidegate.store.retraining import RetrainStore
 
 LEASE = "retraining-dispatcher"
 NOBODY = "recorded; nothing starts it: TIDEGATE_KFP__URL (chart value kfp.url) is not set"
+LONGEST_START_WAIT = 600.0
+"""Seconds between two tries to start a run, however often it failed: the end of an outage is noticed soon after."""
 _log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _FailedStarts:
+    """How often in a row, and when the next one is due."""
+
+    count: int
+    next: datetime
+
+
+def start_wait(failures: int, retry_seconds: float) -> float:
+    """Seconds to wait after so many failed starts in a row: doubled each time, up to `LONGEST_START_WAIT`."""
+    longest = max(retry_seconds, LONGEST_START_WAIT)
+    return float(min(retry_seconds * 2.0 ** min(failures - 1, 30), longest))
 
 
 class Dispatcher:
@@ -29,7 +50,7 @@ class Dispatcher:
     Args:
         holder: this process' name for the lease.
         max_attempts: runs of one request before it is failed for good.
-        retry_seconds: wait before a run is tried again.
+        retry_seconds: wait before a run is tried again, and after the first start that failed.
     """
 
     def __init__(
@@ -52,7 +73,10 @@ class Dispatcher:
         self._holder = holder
         self._lease_seconds = lease_seconds
         self._max_attempts = max_attempts
-        self._retry = timedelta(seconds=retry_seconds)
+        self._retry_seconds = retry_seconds
+        # In memory: who takes over asks at once, which costs one look-up. A reason that is written down moves
+        # `updated_at`, so the waiting cannot be counted from there.
+        self._failed_starts: dict[str, _FailedStarts] = {}
         self._epoch: int | None = None
 
     def tick(self) -> bool:
@@ -80,15 +104,34 @@ class Dispatcher:
             self._epoch = None
 
     def _start(self, request: RetrainRequest, launcher: RunLauncher) -> None:
-        if request.attempts and self._clock.now() < request.updated_at + self._retry:
+        now, failed = self._clock.now(), self._failed_starts.get(request.key)
+        if request.attempts and now < request.updated_at + timedelta(seconds=self._retry_seconds):
+            return
+        if failed is not None and now < failed.next:
             return
         try:
             run = launcher.start(request)
-        except TidegateError as error:
-            self._failed_attempt(request, str(error), transient=True)
+        except ImpossibleRequest as error:
+            self._requests.update(request.key, "failed", str(error))
+            _log.error("retraining cannot be started", key=request.key, why=str(error))
             return
+        except TidegateError as error:
+            self._start_failed(request, error)
+            return
+        self._failed_starts.pop(request.key, None)
         self._requests.update(request.key, "running", f"run {run} has started", run)
         _log.info("retraining started", key=request.key, model=request.model, run=run, attempt=request.attempts + 1)
+
+    def _start_failed(self, request: RetrainRequest, error: TidegateError) -> None:
+        """Without end: the alert that asked for it never comes again, and a later start trains on the rows of then."""
+        before = self._failed_starts.get(request.key)
+        count = 1 if before is None else before.count + 1
+        wait = start_wait(count, self._retry_seconds)
+        self._failed_starts[request.key] = _FailedStarts(count=count, next=self._clock.now() + timedelta(seconds=wait))
+        reason = f"it could not be started yet, and is tried again: {error}"
+        if request.status_reason != reason:  # said once, not every time: each change is an entry of the ledger
+            self._requests.update(request.key, "pending", reason)
+        _log.warning("retraining could not be started", key=request.key, why=str(error), times=count, again_in=wait)
 
     def _follow(self, request: RetrainRequest, launcher: RunLauncher) -> None:
         run = request.run or request.key

@@ -43,11 +43,12 @@ class KfpRunLauncher:
         """The name of the request's run, which is made unless it is there.
 
         Raises:
+            ImpossibleRequest: the request names no deployment.
             NotFound: the pipeline was not uploaded.
             ContractBroken: its newest version caches, and would train nothing.
             Unavailable: KFP does not answer.
         """
-        name = run_name(request)
+        name, arguments = run_name(request), retrain_arguments(request)
         if self._find(name) is None:
             version = self._version()
             spec, _ = split_spec(version.spec)
@@ -58,7 +59,6 @@ class KfpRunLauncher:
                     "a retraining with equal parameters would train nothing",
                     next_step="Upload the pipeline with 'tidegate pipelines upload'.",
                 )
-            arguments = retrain_arguments(request)
             check_arguments(PIPELINE, parameters(spec), arguments)
             self._api.start(name, version.pipeline, version.id, arguments)
         return name
