@@ -24,6 +24,7 @@ from tidegate.adapters.kfp_objects import (
 )
 from tidegate.errors import InvalidInput, NotFound
 from tidegate.kfp_settings import KfpSettings
+from tidegate.ports import unclaimed
 
 __all__ = ["KfpApi", "Pipeline", "PipelineVersion", "Run", "Schedule", "Task"]
 _PAGE = 100
@@ -153,9 +154,18 @@ class KfpApi:
             made = self._client.create_experiment(self.settings.experiment, namespace=self._namespace)
         return str(made.experiment_id)
 
-    def start(self, name: str, pipeline: str, version: str, parameters: Mapping[str, Any]) -> Run:
-        """A run of a version."""
+    def start(
+        self,
+        name: str,
+        pipeline: str,
+        version: str,
+        parameters: Mapping[str, Any],
+        *,
+        claim: Callable[[], None] = unclaimed,
+    ) -> Run:
+        """A run of a version. `claim` is called right before the one request that makes it, and may raise."""
         experiment = self.experiment()
+        claim()
         with told(self.url, f"run {name!r}"), _quiet():
             made = self._client.run_pipeline(
                 experiment_id=experiment,

@@ -19,7 +19,7 @@ from tidegate.adapters.retrain_runs import PIPELINE, retrain_arguments, run_name
 from tidegate.domain.drift import RetrainRequest
 from tidegate.errors import ContractBroken, NotFound
 from tidegate.kfp_settings import KfpSettings
-from tidegate.ports import RunFailure
+from tidegate.ports import RunFailure, unclaimed
 
 
 class KfpRunLauncher:
@@ -39,8 +39,11 @@ class KfpRunLauncher:
         self._pods = pods
         self._opened: KfpApi | None = None
 
-    def start(self, request: RetrainRequest) -> str:
+    def start(self, request: RetrainRequest, *, claim: Callable[[], None] = unclaimed) -> str:
         """The name of the request's run, which is made unless it is there.
+
+        Args:
+            claim: called right before the run is made.
 
         Raises:
             ImpossibleRequest: the request names no deployment.
@@ -60,7 +63,7 @@ class KfpRunLauncher:
                     next_step="Upload the pipeline with 'tidegate pipelines upload'.",
                 )
             check_arguments(PIPELINE, parameters(spec), arguments)
-            self._api.start(name, version.pipeline, version.id, arguments)
+            self._api.start(name, version.pipeline, version.id, arguments, claim=claim)
         return name
 
     def state(self, run: str) -> Literal["running", "succeeded", "failed"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -19,8 +19,14 @@ from tidegate.db import Database
 from tidegate.domain.drift import RetrainRequest
 from tidegate.errors import ContractBroken, NotFound, TidegateError, Unavailable
 from tidegate.ledger import Ledger
-from tidegate.ports import RunFailure, RunLauncher
+from tidegate.ports import RunFailure, RunLauncher, unclaimed
 from tidegate.store.retraining import RetrainStore
+
+LEASE_SECONDS, START_SECONDS = 10, 25
+
+
+def _at_once() -> None:
+    pass
 
 
 class Launched:
@@ -29,20 +35,26 @@ class Launched:
     Args:
         fails: what the next starts raise, one by one, before they make the run.
         loses: what the next starts raise after they made it: the answer was lost.
+
+    `before_claim`, `before_made` and `before_state` are called where Kubeflow Pipelines may be slow.
     """
 
     def __init__(self, *, fails: Sequence[TidegateError] = (), loses: Sequence[TidegateError] = ()) -> None:
         self.runs: dict[str, Literal["running", "succeeded", "failed"]] = {}
         self.asked: list[str] = []
         self.made: list[str] = []
+        self.before_claim = self.before_made = self.before_state = _at_once
         self._fails, self._loses = list(fails), list(loses)
 
-    def start(self, request: RetrainRequest) -> str:
+    def start(self, request: RetrainRequest, *, claim: Callable[[], None] = unclaimed) -> str:
         name = run_name(request)
         self.asked.append(name)
         if self._fails:
             raise self._fails.pop(0)
         if name not in self.runs:
+            self.before_claim()
+            claim()
+            self.before_made()
             self.runs[name] = "running"
             self.made.append(name)
             if self._loses:
@@ -50,6 +62,7 @@ class Launched:
         return name
 
     def state(self, run: str) -> Literal["running", "succeeded", "failed"]:
+        self.before_state()
         return self.runs[run]
 
     def failure(self, run: str) -> RunFailure | None:
@@ -92,7 +105,8 @@ def dispatcher(db: Database, clock: ManualClock, launcher: RunLauncher | None, h
         decisions=decisions,
         launcher=launcher,
         holder=holder,
-        lease_seconds=10,
+        lease_seconds=LEASE_SECONDS,
+        start_seconds=START_SECONDS,
         max_attempts=2,
     )
 
@@ -197,3 +211,74 @@ def test_runs_that_failed_are_counted_and_starts_between_them_are_not(
     one.tick()
     ended = the_one(requests)
     assert (ended.status, ended.attempts, launched.made) == ("failed", 2, ["k1", "k1.2"])
+
+
+# --- two dispatchers -------------------------------------------------------------------------------------------------
+
+
+def test_a_dispatcher_that_was_slow_to_look_leaves_the_run_to_its_successor(
+    db: Database, clock: ManualClock, requests: RetrainStore
+) -> None:
+    requests.create(request("k2", model="other"))
+    launched = Launched()
+    first, standby = (dispatcher(db, clock, launched, name) for name in ("first", "standby"))
+
+    def slow() -> None:
+        launched.before_claim = _at_once
+        clock.advance(LEASE_SECONDS + 1)
+        assert standby.tick()
+
+    launched.before_claim = slow
+    assert not first.tick(), "it does not lead any more"
+    assert launched.made == ["k1", "k2"]
+    assert {item.status for item in requests.list()} == {"running"}
+
+
+def test_while_a_run_is_being_made_nobody_takes_over(db: Database, clock: ManualClock, requests: RetrainStore) -> None:
+    launched, asked = Launched(), list[bool]()
+    first, standby = (dispatcher(db, clock, launched, name) for name in ("first", "standby"))
+
+    def slow() -> None:
+        clock.advance(START_SECONDS - 1)
+        asked.append(standby.tick())
+
+    launched.before_made = slow
+    assert first.tick()
+    assert (asked, launched.made) == ([False], ["k1"])
+    assert the_one(requests).status == "running"
+
+
+def test_what_a_dispatcher_of_the_past_saw_is_not_recorded(
+    db: Database, clock: ManualClock, requests: RetrainStore
+) -> None:
+    launched = Launched()
+    first, standby = (dispatcher(db, clock, launched, name) for name in ("first", "standby"))
+    first.tick()
+    launched.runs["k1"] = "failed"
+
+    def slow() -> None:
+        launched.before_state = _at_once
+        clock.advance(2 * START_SECONDS + 1)
+        assert standby.tick()
+
+    launched.before_state = slow
+    assert not first.tick()
+    changes = Ledger(db, clock).entries(kind="retrain.status", subject="k1")
+    assert [entry.payload["status"] for entry in changes] == ["running", "pending"]
+    assert the_one(requests).attempts == 1
+    clock.advance(2 * LEASE_SECONDS)
+    assert first.tick(), "it may lead again"
+
+
+def test_who_is_alone_gets_on_with_every_request_however_slow_the_answers(
+    db: Database, clock: ManualClock, requests: RetrainStore
+) -> None:
+    requests.create(request("k2", model="other"))
+    launched = Launched()
+    launched.before_claim = launched.before_state = lambda: clock.advance(3 * START_SECONDS)
+    one = dispatcher(db, clock, launched, "a")
+    assert one.tick()
+    assert launched.made == ["k1", "k2"]
+    launched.runs = dict.fromkeys(launched.runs, "succeeded")
+    assert one.tick()
+    assert {item.status for item in requests.list()} == {"succeeded"}

@@ -239,6 +239,23 @@ def test_a_request_is_one_run_whoever_starts_it(kfp: KfpApi, stand_in: KfpStandI
     assert launchers[0].start(_request(attempts=1)) == "retrain-1.2"
 
 
+def test_a_run_is_made_only_by_who_may_and_found_by_everybody(
+    kfp: KfpApi, stand_in: KfpStandIn, retrain: Package
+) -> None:
+    upload(kfp, retrain, "1")
+    launcher = KfpRunLauncher(KfpSettings(url=stand_in.url))
+
+    def refused() -> None:
+        assert ("GET", "/apis/v2beta1/experiments") in stand_in.asked, "all that may take long comes before"
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        launcher.start(_request(), claim=refused)
+    assert stand_in.runs == {}
+    launcher.start(_request())
+    assert launcher.start(_request(), claim=refused) == "retrain-1"
+
+
 @pytest.mark.parametrize(
     ("error", "transient"), [(GateFailed("no"), False), (InvalidInput("few"), False), (Unavailable("lost"), True)]
 )
