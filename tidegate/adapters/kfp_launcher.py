@@ -1,8 +1,10 @@
 """RunLauncher of the profile `cluster`: a retraining is a run of the pipeline `retrain` on Kubeflow Pipelines.
 
 The run has the request's name and is looked up by it before it is made: KFP itself takes any number of runs of one
-name. Between two receivers stands the dispatcher's lease; should a run be made twice all the same, the oldest counts,
-and the steps of both find the same jobs by the same name, so that nothing is trained or registered twice.
+name. Between two receivers stands the dispatcher's lease. Should a run be made twice all the same (KFP makes one whose
+answer was given up long before), the oldest counts, and the steps of both find the same jobs by the same name: of two
+RayJobs the API server takes one, and of two steps that work in their own pods one takes the attempt and the other waits
+for it. So nothing is trained or registered twice.
 """
 
 from __future__ import annotations
