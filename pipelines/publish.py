@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pipelines.release import version_name
 from tidegate.adapters.kfp_arguments import check_arguments
 from tidegate.adapters.kfp_client import KfpApi, Pipeline, PipelineVersion, Run
-from tidegate.adapters.kfp_packages import Package, content_digest, parameters, split_spec
+from tidegate.adapters.kfp_packages import Package, content_digest, parameters, refuse_caching, split_spec
 from tidegate.errors import Conflict, NotFound
 
 
@@ -71,12 +71,14 @@ def find_version(api: KfpApi, pipeline: str, version: str = "") -> PipelineVersi
 
 
 def checked(pipeline: str, version: PipelineVersion, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The arguments, if the version takes them.
+    """The arguments, if the version takes them and does what it says with them.
 
     Raises:
         InvalidInput: names the argument.
+        ContractBroken: the version caches.
     """
     spec, _ = split_spec(version.spec)
+    refuse_caching(pipeline, version.name, spec)
     check_arguments(pipeline, parameters(spec), arguments)
     return arguments
 
@@ -86,6 +88,7 @@ def start(api: KfpApi, name: str, pipeline: str, version: PipelineVersion, argum
 
     Raises:
         InvalidInput: an argument does not fit.
+        ContractBroken: the version caches.
         Conflict: a run of this name is there.
     """
     checked(pipeline, version, arguments)

@@ -74,6 +74,7 @@ def ensure(
 
     Raises:
         InvalidInput: an argument does not fit, or the cron line is refused.
+        ContractBroken: the version caches.
     """
     wanted = Schedule(
         id="",

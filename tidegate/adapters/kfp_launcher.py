@@ -16,10 +16,10 @@ from typing import Literal
 from tidegate.adapters.kfp_arguments import check_arguments
 from tidegate.adapters.kfp_client import KfpApi, PipelineVersion, Run
 from tidegate.adapters.kfp_follow import Pods, is_transient, why
-from tidegate.adapters.kfp_packages import caches, parameters, split_spec
+from tidegate.adapters.kfp_packages import parameters, refuse_caching, split_spec
 from tidegate.adapters.retrain_runs import PIPELINE, retrain_arguments, run_name
 from tidegate.domain.drift import RetrainRequest
-from tidegate.errors import ContractBroken, NotFound
+from tidegate.errors import NotFound
 from tidegate.kfp_settings import KfpSettings
 from tidegate.ports import RunFailure, unclaimed
 
@@ -57,13 +57,7 @@ class KfpRunLauncher:
         if self._find(name) is None:
             version = self._version()
             spec, _ = split_spec(version.spec)
-            cached = caches(spec)
-            if cached:
-                raise ContractBroken(
-                    f"version {version.name!r} of pipeline {PIPELINE!r} caches {', '.join(cached)}: "
-                    "a retraining with equal parameters would train nothing",
-                    next_step="Upload the pipeline with 'tidegate pipelines upload'.",
-                )
+            refuse_caching(PIPELINE, version.name, spec)
             check_arguments(PIPELINE, parameters(spec), arguments)
             self._api.start(name, version.pipeline, version.id, arguments, claim=claim)
         return name

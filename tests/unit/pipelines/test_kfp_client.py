@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pipelines import schedules
 from pipelines.publish import find_version, start, upload
 from tests.kfp_api import KfpStandIn
 from tests.kfp_contract import KfpContract, package
@@ -285,13 +286,21 @@ def test_a_retraining_that_somebody_ended_is_not_begun_again(
     assert not failure.transient
 
 
-def test_a_version_that_caches_is_refused(kfp: KfpApi, stand_in: KfpStandIn, retrain: Package, tmp_path: Path) -> None:
+def test_a_version_that_caches_is_run_by_nobody(
+    kfp: KfpApi, stand_in: KfpStandIn, retrain: Package, tmp_path: Path
+) -> None:
     path = tmp_path / "cached.yaml"
     path.write_text(retrain.path.read_text().replace("cachingOptions: {}", "cachingOptions: {enableCache: true}"))
     upload(kfp, read_package(path), "1")
     with pytest.raises(ContractBroken, match="caches"):
         KfpRunLauncher(KfpSettings(url=stand_in.url)).start(_request())
-    assert stand_in.runs == {}
+    version = find_version(kfp, "retrain")
+    with pytest.raises(ContractBroken, match=r"'1' of pipeline 'retrain' caches .*new-rows") as caught:
+        start(kfp, "r", "retrain", version, {"deployment": "d"})
+    assert "tidegate pipelines upload" in caught.value.next_step
+    with pytest.raises(ContractBroken, match="caches"):
+        schedules.ensure(kfp, "nightly", "30 2 * * *", "retrain", version, {"deployment": "d"})
+    assert (stand_in.runs, stand_in.schedules) == ({}, {})
 
 
 def test_a_launcher_without_its_pipeline_says_what_to_do(stand_in: KfpStandIn) -> None:
