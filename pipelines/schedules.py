@@ -1,4 +1,8 @@
-"""Schedules: recurring runs by name. The same one is kept, another one replaces it."""
+"""Schedules: recurring runs by name. The same one is kept, another one replaces it.
+
+KFP takes any number of recurring runs of one name, from anybody. Ours are told by their description and experiment, and
+no other is touched.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,12 @@ from typing import Any, Final, Literal
 
 from pipelines.publish import checked
 from tidegate.adapters.kfp_client import KfpApi, PipelineVersion, Schedule
-from tidegate.errors import InvalidInput, NotFound
+from tidegate.errors import Conflict, InvalidInput, NotFound
 
 Done = Literal["created", "replaced", "unchanged", "enabled", "disabled", "deleted"]
 _FIELD = re.compile(r"[0-9A-Za-z*/,?-]+")
 _FIELDS = 6
+_OURS: Final = "tidegate:"
 _TOLD: Final = "No catching up, one run at a time."
 
 
@@ -75,7 +80,10 @@ def ensure(
     Raises:
         InvalidInput: an argument does not fit, or the cron line is refused.
         ContractBroken: the version caches.
+        Conflict: somebody else's recurring run has this name.
     """
+    arguments = checked(pipeline, version, arguments)
+    there = _ours(api, name)
     wanted = Schedule(
         id="",
         name=name,
@@ -85,11 +93,11 @@ def ensure(
         enabled=enabled,
         max_concurrency=1,
         no_catchup=True,
-        parameters=checked(pipeline, version, arguments),
-        description=f"tidegate: {pipeline} {version.name}. {_TOLD}",
+        parameters=arguments,
+        description=f"{_OURS} {pipeline} {version.name}. {_TOLD}",
         service_account=api.settings.service_account,
+        experiment=api.experiment(),
     )
-    there = api.schedules(name)
     same = [item for item in there if _same(item, wanted)]
     if not same:
         api.create_schedule(wanted)
@@ -122,6 +130,7 @@ def switch(api: KfpApi, name: str, *, enabled: bool) -> Done:
 
     Raises:
         NotFound: there is none.
+        Conflict: somebody else's recurring run has this name.
     """
     for item in _must_have(api, name):
         api.enable_schedule(item.id, enabled=enabled)
@@ -133,6 +142,7 @@ def delete(api: KfpApi, name: str) -> Done:
 
     Raises:
         NotFound: there is none.
+        Conflict: somebody else's recurring run has this name.
     """
     for item in _must_have(api, name):
         api.delete_schedule(item.id)
@@ -140,8 +150,30 @@ def delete(api: KfpApi, name: str) -> Done:
 
 
 def _must_have(api: KfpApi, name: str) -> list[Schedule]:
-    found = api.schedules(name)
+    found = _ours(api, name)
     if not found:
-        known = ", ".join(item.name for item in api.schedules()) or "none"
+        known = ", ".join(item.name for item in api.schedules() if item.description.startswith(_OURS)) or "none"
         raise NotFound(f"there is no schedule {name!r}", next_step=f"There are: {known}.")
+    return found
+
+
+def _ours(api: KfpApi, name: str) -> list[Schedule]:
+    """The schedules of a name.
+
+    Raises:
+        Conflict: one of them was not made by tidegate, or in another experiment: another installation's.
+    """
+    found = api.schedules(name)
+    experiment = api.experiment() if found else ""
+    for item in found:
+        if not item.description.startswith(_OURS):
+            whose = f"was not made by tidegate (its description: {item.description[:80]!r})"
+        elif item.experiment not in ("", experiment):
+            whose = f"belongs to another experiment than {api.settings.experiment!r}"
+        else:
+            continue
+        raise Conflict(
+            f"the recurring run {item.id} has the name {name!r} and {whose}",
+            next_step="It is left alone. Give yours another name, or delete that one in KFP's pages if it is nobody's.",
+        )
     return found

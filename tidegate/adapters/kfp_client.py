@@ -234,10 +234,9 @@ class KfpApi:
 
     def create_schedule(self, wanted: Schedule) -> Schedule:
         """A recurring run: no catching up, one at a time."""
-        experiment = self.experiment()
         with told(self.url, f"schedule {wanted.name!r}"), _quiet():
             made = self._client.create_recurring_run(
-                experiment_id=experiment,
+                experiment_id=wanted.experiment,
                 job_name=wanted.name,
                 description=wanted.description,
                 cron_expression=wanted.cron,
