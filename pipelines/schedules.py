@@ -18,6 +18,10 @@ from tidegate.errors import Conflict, InvalidInput, NotFound
 Done = Literal["created", "replaced", "unchanged", "enabled", "disabled", "deleted"]
 _FIELD = re.compile(r"[0-9A-Za-z*/,?-]+")
 _FIELDS = 6
+_MACRO = re.compile(r"\[\[\w+(\.[^\]]*)?\]\]")
+"""Where KFP's scheduler writes a value of the moment: [[ScheduledTime]], [[RunUUID]], [[Index]], …"""
+_ONCE: Final = ("run_name", "trigger")
+"""Parameters that name a piece of work which is done once: a step finds its job by one, a version its request."""
 _OURS: Final = "tidegate:"
 _TOLD: Final = "No catching up, one run at a time."
 
@@ -65,6 +69,22 @@ def check_zone(wanted: str, installed: str) -> None:
     )
 
 
+def check_repeatable(name: str, arguments: Mapping[str, Any]) -> None:
+    """Every run of a schedule does its work.
+
+    Raises:
+        InvalidInput: a parameter gives all its runs the same name.
+    """
+    for parameter in _ONCE:
+        value = str(arguments.get(parameter, ""))
+        if value and not _MACRO.search(value):
+            raise InvalidInput(
+                f"parameter {parameter!r} of schedule {name!r} is always {value!r}: from the second time on its runs "
+                "would find the work of the first, do nothing and succeed",
+                next_step=f"Leave {parameter!r} out, and every run is a new one.",
+            )
+
+
 def ensure(
     api: KfpApi,
     name: str,
@@ -78,11 +98,12 @@ def ensure(
     """The schedule of this name, as wanted. A changed one is made before the old one goes: none is lost by a crash.
 
     Raises:
-        InvalidInput: an argument does not fit, or the cron line is refused.
+        InvalidInput: an argument does not fit or makes all runs one, or the cron line is refused.
         ContractBroken: the version caches.
         Conflict: somebody else's recurring run has this name.
     """
     arguments = checked(pipeline, version, arguments)
+    check_repeatable(name, arguments)
     there = _ours(api, name)
     wanted = Schedule(
         id="",

@@ -201,6 +201,29 @@ def test_a_malformed_package_is_refused_before_it_is_sent(tmp_path: Path, text: 
         read_package(path)
 
 
+# --- schedules -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("parameter", ["run_name", "trigger"])
+def test_a_schedule_whose_runs_would_all_be_the_first_is_refused(
+    kfp: KfpApi, stand_in: KfpStandIn, retrain: Package, parameter: str
+) -> None:
+    upload(kfp, retrain, "1")
+    version = find_version(kfp, "retrain")
+
+    def ensure(value: str) -> str:
+        arguments = {"deployment": "d", parameter: value}
+        return schedules.ensure(kfp, "nightly", "30 2 * * *", "retrain", version, arguments)
+
+    with pytest.raises(InvalidInput, match=f"'{parameter}' of schedule 'nightly' is always 'n1'") as caught:
+        ensure("n1")
+    assert "Leave 'run_name' out".replace("run_name", parameter) in caught.value.next_step
+    assert stand_in.schedules == {}
+    assert ensure("n-[[ScheduledTime]]") == "created"
+    assert ensure("[[CurrentTime.20060102]]") == "replaced"
+    assert ensure("") == "replaced"
+
+
 # --- the receiver's launcher -----------------------------------------------------------------------------------------
 
 
