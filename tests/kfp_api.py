@@ -54,6 +54,7 @@ class KfpStandIn:
         self.logs: dict[str, str] = {}
         self.tries: dict[tuple[str, str], list[str]] = {}
         self.asked: list[tuple[str, str]] = []
+        self.instead: str | None = None  # what something before the API answers, with status 200
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._scheme = "http"
         if certificate is not None:
@@ -101,6 +102,8 @@ class KfpStandIn:
 
     def answer(self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str], body: bytes) -> Any:
         self.asked.append((method, path))
+        if self.instead is not None:
+            return self.instead
         for name, value in self.headers.items():
             if headers.get(name.lower()) != value:
                 raise Refused(401, "Request header error: there is no user identity header.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any, Final
 
-from tidegate.adapters.kfp_errors import read_secret
+from tidegate.adapters.kfp_errors import read_secret, refuse_foreign
 from tidegate.errors import InvalidInput, Unavailable
 from tidegate.kfp_settings import KfpSettings
 
@@ -68,6 +68,7 @@ def connected(settings: KfpSettings) -> Any:
             f"Kubeflow Pipelines at {settings.url} cannot be talked to: {error}", next_step="Check --ca-file."
         ) from None
     _bounded(made, (CONNECT_SECONDS, settings.request_timeout))
+    _strict(made, settings.url)
     return made
 
 
@@ -87,3 +88,18 @@ def _bounded(client: Any, seconds: tuple[float, float]) -> None:
             raise error.__context__ from None
 
     api.call_api = bounded
+
+
+def _strict(client: Any, url: str) -> None:
+    """An answer that is not the API's counts as none."""
+    import kfp_server_api  # noqa: PLC0415
+
+    api = client._run_api.api_client
+    read = api.deserialize
+
+    def strictly(response: Any, kind: str) -> Any:
+        fields = getattr(getattr(kfp_server_api, kind, None), "attribute_map", {})
+        refuse_foreign(url, response.data, set(fields.values()))
+        return read(response, kind)
+
+    api.deserialize = strictly

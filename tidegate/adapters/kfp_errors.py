@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +15,8 @@ from tidegate.errors import Conflict, Denied, InvalidInput, NotFound, TidegateEr
 _LONGEST = 600
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 _MISSING = ("not found", "record not found", "failed to get")
+_TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
+_EXCERPT = 80
 _REFUSED = frozenset({301, 302, 303, 307, 308, 401, 403})
 _NO_CONTROL = "Check that the file holds one line."
 
@@ -49,6 +51,30 @@ def told(url: str, doing: str) -> Iterator[None]:
             f"{url} answers {doing} with what no Kubeflow Pipelines API answers ({_short(str(error))})",
             next_step="Check the address: TIDEGATE_KFP__URL or --url names the API, not a page before it.",
         ) from None
+
+
+def refuse_foreign(url: str, text: str, fields: Collection[str]) -> None:
+    """A success must be the API's own. The client takes a page of HTML for an answer without content: for an empty KFP.
+
+    Args:
+        fields: what an answer of this kind may have; it may leave out all that is empty.
+
+    Raises:
+        Unavailable: says what came instead.
+    """
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if isinstance(found, dict) and (not found or not fields or not found.keys().isdisjoint(fields)):
+        return
+    title = _TITLE.search(text)
+    said = f"a page, {_short(title.group(1))!r}" if title else repr(_short(text[:_EXCERPT])) if text else "nothing"
+    raise Unavailable(
+        f"{url} answers, but not as the API of Kubeflow Pipelines does: with {said}",
+        next_step="Check that TIDEGATE_KFP__URL or --url names the API, not a dashboard before it, and whether a "
+        "login (--cookie-file) or a maintenance page stands in between.",
+    )
 
 
 def _of_answer(url: str, doing: str, error: Any) -> TidegateError:

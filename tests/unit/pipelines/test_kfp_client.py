@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -128,6 +128,44 @@ def test_an_api_that_is_not_there_is_said_at_once(url: str) -> None:
 def test_an_address_must_be_one(url: str) -> None:
     with pytest.raises(InvalidInput):
         KfpApi(KfpSettings(url=url))
+
+
+FOREIGN = {
+    "<!doctype html><html><head><title>Kubeflow Central\nDashboard</title></head></html>": "Kubeflow Central Dashboard",
+    "Down for maintenance": "Down for maintenance",
+    '{"status": "up"}': "status",
+    "[]": r"\[\]",
+    "": "nothing",
+}
+
+
+@pytest.mark.parametrize("answer", FOREIGN)
+def test_what_answers_in_the_place_of_kubeflow_is_no_empty_kubeflow(
+    kfp: KfpApi, stand_in: KfpStandIn, retrain: Package, answer: str
+) -> None:
+    upload(kfp, retrain, "1")
+    launcher = KfpRunLauncher(KfpSettings(url=stand_in.url))
+    launcher.start(_request())
+    (run,) = stand_in.runs
+    stand_in.instead = answer
+    asks: list[Callable[[], object]] = [
+        lambda: KfpApi(KfpSettings(url=stand_in.url)),
+        kfp.pipelines,
+        kfp.schedules,
+        lambda: kfp.runs(20),
+        lambda: kfp.run(run),
+        lambda: launcher.state("retrain-1"),
+        lambda: launcher.failure("retrain-1"),
+        lambda: launcher.start(_request()),
+    ]
+    if not answer.startswith("{"):  # what says nothing but that it is done may be any object
+        asks.append(lambda: kfp.terminate(run))
+    for ask in asks:
+        with pytest.raises(Unavailable, match=FOREIGN[answer]) as caught:
+            ask()
+        assert "--url" in caught.value.next_step
+    stand_in.instead = None
+    assert launcher.state("retrain-1") == "running"
 
 
 # --- runs ------------------------------------------------------------------------------------------------------------
