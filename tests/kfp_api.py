@@ -27,9 +27,10 @@ Json = dict[str, Any]
 class Refused(Exception):
     """An answer that is no success."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, *, page: bool = False) -> None:
         super().__init__(message)
         self.status = status
+        self.page = page  # of whatever stands before the API
 
 
 class KfpStandIn:
@@ -54,6 +55,7 @@ class KfpStandIn:
         self.logs: dict[str, str] = {}
         self.tries: dict[tuple[str, str], list[str]] = {}
         self.asked: list[tuple[str, str]] = []
+        self.away: dict[str, Refused] = {}  # what is refused, by a pattern of paths
         self.instead: str | None = None  # what something before the API answers, with status 200
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._scheme = "http"
@@ -104,6 +106,10 @@ class KfpStandIn:
         self.asked.append((method, path))
         if self.instead is not None:
             return self.instead
+        if (
+            refusal := next((error for pattern, error in self.away.items() if re.search(pattern, path)), None)
+        ) is not None:
+            raise refusal
         for name, value in self.headers.items():
             if headers.get(name.lower()) != value:
                 raise Refused(401, "Request header error: there is no user identity header.")
@@ -152,7 +158,8 @@ class KfpStandIn:
     def _version_of(self, data: Json) -> None:
         version = data["pipeline_version_reference"]["pipeline_version_id"]
         if version not in self.versions:
-            raise Refused(500, f"Failed to get a pipeline version: PipelineVersion {version} not found")
+            missing = f"ResourceNotFoundError: PipelineVersion {version} not found"
+            raise Refused(500, f"Failed to create a run due to error fetching manifest: {missing}")
 
     def _switch(self, schedule: str, status: str) -> Json:
         self._found(self.schedules, schedule, "RecurringRun")["status"] = status
@@ -191,7 +198,7 @@ class KfpStandIn:
                 try:
                     status, found = 200, api.answer(self.command, url.path, query, headers, body)
                 except Refused as error:
-                    status, found = error.status, {"code": 5, "message": str(error)}
+                    status, found = error.status, str(error) if error.page else {"code": 5, "message": str(error)}
                 text = found if isinstance(found, str) else json.dumps(found)
                 self.send_response(status)
                 self.send_header("content-type", "application/json")

@@ -114,9 +114,15 @@ class Dispatcher:
         for request in pending:
             self._keep_lease(self._lease_seconds)
             self._start(request, self._launcher)
+        unseen: TidegateError | None = None
         for request in self._requests.list(status="running"):
             self._keep_lease(self._lease_seconds)
-            self._follow(request, self._launcher)
+            try:
+                self._follow(request, self._launcher)
+            except TidegateError as error:  # it cannot be looked at now; the others may
+                unseen = unseen or error
+        if unseen is not None:
+            raise unseen
 
     def release(self) -> None:
         """Hands the lease over at once, so that a standby does not wait for it to expire."""

@@ -125,6 +125,15 @@ class JobFolder:
                 return found
         return None
 
+    def last(self) -> Outcome | None:
+        """How the last attempt that has ended did."""
+        found = None
+        for number in range(1, _MOST_ATTEMPTS):
+            if (outcome := self.outcome(number)) is None:
+                break
+            found = outcome
+        return found
+
     def end(self, attempt: int, outcome: Outcome) -> None:
         storage.write_text(storage.join(self.uri, f"{attempt}/outcome.json"), outcome.model_dump_json())
 

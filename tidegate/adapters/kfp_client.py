@@ -28,6 +28,8 @@ from tidegate.ports import unclaimed
 
 __all__ = ["KfpApi", "Pipeline", "PipelineVersion", "Run", "Schedule", "Task"]
 _PAGE = 100
+_NOT_THERE_NOW = frozenset({502, 503, 504})
+"""What a gateway answers while the server behind it is away."""
 
 
 class KfpApi:
@@ -123,15 +125,19 @@ class KfpApi:
         return [version_of(item) for item in found]
 
     def spec_of(self, run: Run) -> Mapping[str, Any]:
-        """What the version of a run holds; empty when it is gone."""
+        """What the version of a run holds; empty when it is gone. Versions never change, so one is asked for once.
+
+        Raises:
+            Unavailable: KFP does not answer now.
+        """
         key = (run.pipeline, run.version)
         if key not in self._specs:
             try:
                 with told(self.url, f"version {run.version}"):
                     found = self._client.get_pipeline_version(run.pipeline, run.version)
-                self._specs[key] = found.pipeline_spec or {}
             except NotFound:
-                self._specs[key] = {}
+                return {}
+            self._specs[key] = found.pipeline_spec or {}
         return self._specs[key]
 
     def upload_version(self, package: Path, pipeline: str, name: str, description: str) -> PipelineVersion:
@@ -200,22 +206,31 @@ class KfpApi:
             self._client.terminate_run(run)
 
     def log(self, run: str, pod: str) -> str | None:
-        """What the main container of a run's pod wrote; None when neither pod nor archive has it any more."""
+        """What the main container of a run's pod wrote; None when neither pod nor archive has it any more.
+
+        Raises:
+            Unavailable: nobody answers; the log may be there all the same.
+        """
+        from kfp_server_api.exceptions import ApiException  # noqa: PLC0415
+
         config = self._client._existing_config
         api = self._client._run_api.api_client
-        try:
-            answer = api.call_api(
-                f"/apis/v1alpha1/runs/{run}/nodes/{pod}/log",
-                "GET",
-                header_params={"Accept": "*/*"},
-                auth_settings=["Bearer"] if config.api_key else [],
-                _return_http_data_only=True,
-                _preload_content=False,
-                _request_timeout=(CONNECT_SECONDS, self.settings.request_timeout),
-            )
+        with told(self.url, f"the log of pod {pod}"):
+            try:
+                answer = api.call_api(
+                    f"/apis/v1alpha1/runs/{run}/nodes/{pod}/log",
+                    "GET",
+                    header_params={"Accept": "*/*"},
+                    auth_settings=["Bearer"] if config.api_key else [],
+                    _return_http_data_only=True,
+                    _preload_content=False,
+                    _request_timeout=(CONNECT_SECONDS, self.settings.request_timeout),
+                )
+            except ApiException as error:
+                if error.status and error.status not in _NOT_THERE_NOW:
+                    return None  # it says by many a status that it has none, or none for us; what else is known is told
+                raise
             return bytes(answer.data).decode("utf-8", "replace")
-        except Exception:  # a log is for telling more; its lack must not hide what is known
-            return None
 
     # --- schedules ---------------------------------------------------------------------------------------------------
 

@@ -13,15 +13,17 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Literal
 
+from tidegate.adapters.job_folder import JobFolder, folder_uri, is_transient
 from tidegate.adapters.kfp_arguments import check_arguments
 from tidegate.adapters.kfp_client import KfpApi, PipelineVersion, Run
-from tidegate.adapters.kfp_follow import Pods, is_transient, why
+from tidegate.adapters.kfp_follow import Pods, ReasonUnknown, steps, why
 from tidegate.adapters.kfp_packages import parameters, refuse_caching, split_spec
 from tidegate.adapters.retrain_runs import PIPELINE, retrain_arguments, run_name
 from tidegate.domain.drift import RetrainRequest
-from tidegate.errors import NotFound
+from tidegate.errors import NotFound, TidegateError, Unavailable
 from tidegate.kfp_settings import KfpSettings
 from tidegate.ports import RunFailure, unclaimed
+from tidegate.wire import error_from_dict
 
 
 class KfpRunLauncher:
@@ -29,14 +31,22 @@ class KfpRunLauncher:
 
     Args:
         settings: how KFP is reached; it is reached when a run is to be started or looked at, not before.
+        artifacts_uri: where the runs' job folders are, for the verdict of a step whose log is gone; unset, or not
+            readable from here: such a run has failed for good.
         connect: the API, for tests of what surrounds it.
         pods: the API server, where it is in reach.
     """
 
     def __init__(
-        self, settings: KfpSettings, *, connect: Callable[[KfpSettings], KfpApi] = KfpApi, pods: Pods | None = None
+        self,
+        settings: KfpSettings,
+        *,
+        artifacts_uri: str = "",
+        connect: Callable[[KfpSettings], KfpApi] = KfpApi,
+        pods: Pods | None = None,
     ) -> None:
         self._settings = settings
+        self._artifacts_uri = artifacts_uri
         self._connect = connect
         self._pods = pods
         self._opened: KfpApi | None = None
@@ -72,15 +82,39 @@ class KfpRunLauncher:
         return "succeeded" if found.state == "succeeded" else "failed"
 
     def failure(self, run: str) -> RunFailure | None:
-        """Why a failed run failed, from the failing step's own log."""
+        """Why a failed run failed, from the failing step's own log, or what it left in the artifact store.
+
+        A run that nothing says anything about is not begun again: it may have been a gate's no.
+
+        Raises:
+            Unavailable: KFP does not answer now.
+        """
         found = self._find(run)
         if found is None:
             return RunFailure(reason=f"run {run} is not there any more; somebody deleted it", transient=False)
-        if self.state(run) != "failed":
+        if not found.ended or found.state == "succeeded":
             return None
-        error = why(self._api, self._api.run(found.id), self._pods)
+        details = self._api.run(found.id)
+        error = why(self._api, details, self._pods)
+        if isinstance(error, ReasonUnknown):
+            error = self._verdict(run, details) or error
         ended = found.terminated or found.state == "canceled"  # somebody wanted it to end
-        return RunFailure(reason=f"run {run}: {error}", transient=is_transient(error) and not ended)
+        transient = is_transient(error) and not isinstance(error, ReasonUnknown) and not ended
+        return RunFailure(reason=f"run {run}: {error}", transient=transient)
+
+    def _verdict(self, run: str, details: Run) -> TidegateError | None:
+        """What the failing steps' jobs left; None when there are none, or they cannot be read from here."""
+        failed = [task.name for task in steps(details) if task.state == "failed"]
+        if not (failed and self._artifacts_uri):
+            return None
+        try:
+            for step in failed:
+                last = JobFolder(folder_uri(self._artifacts_uri, f"{run}/{step}")).last()
+                if last is not None and last.state == "failed":
+                    return error_from_dict(last.error or {})
+        except TidegateError:
+            return None
+        return Unavailable(f"step {', '.join(failed)} was lost before it came to an end")
 
     def since(self, run: str) -> datetime | None:
         """When the run was made."""

@@ -63,6 +63,8 @@ class Launched:
 
     def state(self, run: str) -> Literal["running", "succeeded", "failed"]:
         self.before_state()
+        if run not in self.runs:
+            raise Unavailable(f"run {run} cannot be looked at")
         return self.runs[run]
 
     def failure(self, run: str) -> RunFailure | None:
@@ -211,6 +213,20 @@ def test_runs_that_failed_are_counted_and_starts_between_them_are_not(
     one.tick()
     ended = the_one(requests)
     assert (ended.status, ended.attempts, launched.made) == ("failed", 2, ["k1", "k1.2"])
+
+
+def test_a_run_that_cannot_be_looked_at_keeps_no_other_waiting(
+    db: Database, clock: ManualClock, requests: RetrainStore
+) -> None:
+    requests.create(request("k2", model="other"))
+    launched = Launched()
+    one = dispatcher(db, clock, launched, "a")
+    one.tick()
+    launched.runs["k2"] = "succeeded"
+    del launched.runs["k1"]
+    with pytest.raises(Unavailable, match="k1"):  # the receiver counts and logs it
+        one.tick()
+    assert {item.key: item.status for item in requests.list()} == {"k1": "running", "k2": "succeeded"}
 
 
 # --- two dispatchers -------------------------------------------------------------------------------------------------

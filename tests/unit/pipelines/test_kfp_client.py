@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,15 +14,16 @@ import pytest
 
 from pipelines import schedules
 from pipelines.publish import find_version, start, upload
-from tests.kfp_api import KfpStandIn
+from tests.kfp_api import KfpStandIn, Refused
 from tests.kfp_contract import KfpContract, package
 from tests.kube_certs import write_certificates
+from tidegate.adapters.job_folder import JobFolder, Outcome, folder_uri
 from tidegate.adapters.kfp_client import KfpApi
 from tidegate.adapters.kfp_follow import RunEvent, follow, pod_names
 from tidegate.adapters.kfp_launcher import KfpRunLauncher
 from tidegate.adapters.kfp_packages import Package, read_package
 from tidegate.domain.drift import RetrainRequest
-from tidegate.errors import ContractBroken, Denied, GateFailed, InvalidInput, NotFound, Unavailable
+from tidegate.errors import ContractBroken, Denied, GateFailed, InvalidInput, NotFound, TidegateError, Unavailable
 from tidegate.kfp_settings import KfpSettings
 from tidegate.wire import PROGRESS_MARK, error_to_line
 
@@ -225,6 +228,42 @@ def test_each_try_of_a_step_is_told_from_its_beginning(kfp: KfpApi, stand_in: Kf
     assert told == ["started", *first_try, *second_try, "succeeded"]
 
 
+DATABASE_AWAY = Refused(500, "Failed to get a run: InternalServerError: Failed to get run: invalid connection")
+GONE = Refused(404, "default backend - 404", page=True)
+
+
+@pytest.mark.parametrize("refusal", [DATABASE_AWAY, GONE], ids=["its database", "its server"])
+@pytest.mark.parametrize("what", ["/runs/", "/versions/", "/log"])
+def test_what_is_away_for_a_moment_is_waited_for(
+    kfp: KfpApi, stand_in: KfpStandIn, package: Package, refusal: Refused, what: str
+) -> None:
+    run = _started(kfp, package)
+    stand_in.end(run, "RUNNING", log=f"{PROGRESS_MARK}begins\n")
+    stand_in.away[what] = refusal
+    told: list[RunEvent] = []
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(follow, kfp, run, told.append, poll_seconds=0.01)
+        while sum(what in path for _, path in stand_in.asked) < 3:
+            time.sleep(0.01)
+        stand_in.away.clear()
+        while what == "/versions/" and not any(event.kind == "line" for event in told):
+            time.sleep(0.01)
+        stand_in.end(run, "SUCCEEDED", log=f"{PROGRESS_MARK}begins\n{PROGRESS_MARK}ends\n")
+        assert following.result(60).state == "succeeded"
+    assert [event.kind for event in told].count("started") == 1
+
+
+def test_what_the_server_has_not_is_not_there(kfp: KfpApi, stand_in: KfpStandIn, package: Package) -> None:
+    run = _started(kfp, package)
+    found = kfp.run(run)
+    stand_in.away["/versions/"] = Refused(500, "Failed: ResourceNotFoundError: PipelineVersion 1 not found")
+    assert kfp.spec_of(found) == {}
+    stand_in.away.clear()
+    assert kfp.spec_of(found) != {}, "a failure is not kept"
+    stand_in.away["/versions/"] = DATABASE_AWAY
+    assert kfp.spec_of(found) != {}, "and what never changes is"
+
+
 def test_pods_are_named_as_argo_names_them() -> None:
     assert pod_names("fine-tune-rrm8z-342", ["a-impl"]) == ["fine-tune-rrm8z-a-impl-342"]
 
@@ -333,6 +372,75 @@ def test_only_what_the_infrastructure_failed_is_tried_again(
     assert failure is not None
     assert failure.transient is transient
     assert error.problem in failure.reason
+
+
+def test_a_verdict_that_cannot_be_read_now_is_read_later(kfp: KfpApi, stand_in: KfpStandIn, retrain: Package) -> None:
+    upload(kfp, retrain, "1")
+    launcher = KfpRunLauncher(KfpSettings(url=stand_in.url))
+    launcher.start(_request())
+    stand_in.end(
+        next(iter(stand_in.runs)), "FAILED", step="evaluate", log=error_to_line(GateFailed("0.4 is below 0.6"))
+    )
+    for what, refusal in (
+        ("/versions/", DATABASE_AWAY),
+        ("/log", Refused(503, "upstream", page=True)),
+        ("/runs/", GONE),
+    ):
+        stand_in.away = {what: refusal}
+        with pytest.raises(Unavailable):
+            launcher.failure("retrain-1")
+    stand_in.away = {}
+    failure = launcher.failure("retrain-1")
+    assert failure is not None
+    assert not failure.transient
+    assert "0.4 is below 0.6" in failure.reason
+
+
+@pytest.mark.parametrize(
+    ("left", "transient", "said"),
+    [
+        (GateFailed("0.4 is below 0.6"), False, "0.4 is below 0.6"),
+        (Unavailable("the registry is away"), True, "the registry is away"),
+        (None, True, "was lost before it came to an end"),
+    ],
+)
+def test_where_the_log_is_gone_the_artifact_store_has_the_verdict(
+    kfp: KfpApi,
+    stand_in: KfpStandIn,
+    retrain: Package,
+    tmp_path: Path,
+    left: TidegateError | None,
+    transient: bool,
+    said: str,
+) -> None:
+    upload(kfp, retrain, "1")
+    launcher = KfpRunLauncher(KfpSettings(url=stand_in.url), artifacts_uri=str(tmp_path / "artifacts"))
+    launcher.start(_request())
+    folder = JobFolder(folder_uri(str(tmp_path / "artifacts"), "retrain-1/evaluate"))
+    if left is not None:
+        folder.end(1, Outcome.of_error(Unavailable("lost"), NOW))
+        folder.end(2, Outcome.of_error(left, NOW))
+    stand_in.end(next(iter(stand_in.runs)), "FAILED", step="evaluate")
+    stand_in.logs.clear()
+    failure = launcher.failure("retrain-1")
+    assert failure is not None
+    assert failure.transient is transient
+    assert said in failure.reason
+
+
+@pytest.mark.parametrize("artifacts_uri", ["", "nothing-of-this-kind://bucket"])
+def test_a_failure_that_nothing_explains_starts_no_second_training(
+    kfp: KfpApi, stand_in: KfpStandIn, retrain: Package, artifacts_uri: str
+) -> None:
+    upload(kfp, retrain, "1")
+    launcher = KfpRunLauncher(KfpSettings(url=stand_in.url), artifacts_uri=artifacts_uri)
+    launcher.start(_request())
+    stand_in.end(next(iter(stand_in.runs)), "FAILED", step="evaluate")
+    stand_in.logs.clear()
+    failure = launcher.failure("retrain-1")
+    assert failure is not None
+    assert not failure.transient
+    assert "nothing says why" in failure.reason
 
 
 def test_a_retraining_that_somebody_ended_is_not_begun_again(
