@@ -15,12 +15,13 @@ from typing import Literal
 
 from tidegate.adapters.job_folder import JobFolder, folder_uri, is_transient
 from tidegate.adapters.kfp_arguments import check_arguments
-from tidegate.adapters.kfp_client import KfpApi, PipelineVersion, Run
+from tidegate.adapters.kfp_client import KfpApi, Run
 from tidegate.adapters.kfp_follow import Pods, ReasonUnknown, steps, why
 from tidegate.adapters.kfp_packages import parameters, refuse_caching, split_spec
+from tidegate.adapters.kfp_versions import find_version
 from tidegate.adapters.retrain_runs import PIPELINE, retrain_arguments, run_name
 from tidegate.domain.drift import RetrainRequest
-from tidegate.errors import NotFound, TidegateError, Unavailable
+from tidegate.errors import TidegateError, Unavailable
 from tidegate.kfp_settings import KfpSettings
 from tidegate.ports import RunFailure, unclaimed
 from tidegate.wire import error_from_dict
@@ -60,12 +61,12 @@ class KfpRunLauncher:
         Raises:
             ImpossibleRequest: the request names no deployment.
             NotFound: the pipeline was not uploaded.
-            ContractBroken: its newest version caches, and would train nothing.
+            ContractBroken: its version caches, and would train nothing.
             Unavailable: KFP does not answer.
         """
         name, arguments = run_name(request), retrain_arguments(request)
         if self._find(name) is None:
-            version = self._version()
+            version = find_version(self._api, PIPELINE)
             spec, _ = split_spec(version.spec)
             refuse_caching(PIPELINE, version.name, spec)
             check_arguments(PIPELINE, parameters(spec), arguments)
@@ -130,11 +131,3 @@ class KfpRunLauncher:
     def _find(self, name: str) -> Run | None:
         found = self._api.runs_named(name)
         return found[-1] if found else None  # newest first
-
-    def _version(self) -> PipelineVersion:
-        versions = self._api.versions(self._api.must_have(PIPELINE).id)
-        if not versions:
-            raise NotFound(
-                f"pipeline {PIPELINE!r} has no version", next_step="Upload one with 'tidegate pipelines upload'."
-            )
-        return versions[0]

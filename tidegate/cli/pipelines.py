@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Compile, upload, run and schedule pipelines on Kubeflow Pipelines.")
 app.command()(schedule)
 
+_VERSION_HELP = "Version of the pipeline. Default: TIDEGATE_KFP__VERSION, else the newest."
 _NAMES = "fine-tune, retrain, drift-check"
 
 
@@ -74,7 +75,8 @@ def upload(  # noqa: PLR0913, PLR0917 - the options of one command
     """
     from tempfile import TemporaryDirectory  # noqa: PLC0415
 
-    from pipelines.publish import upload as publish  # noqa: PLC0415 - KFP is not for --help
+    from pipelines.publish import not_run  # noqa: PLC0415 - KFP is not for --help
+    from pipelines.publish import upload as publish  # noqa: PLC0415
     from tidegate.adapters.kfp_packages import read_package  # noqa: PLC0415
 
     if packages and site is not None:
@@ -86,6 +88,8 @@ def upload(  # noqa: PLR0913, PLR0917 - the options of one command
         api = connect(url, kfp_namespace, token_file, cookie_file, header_file, ca_file)
         done = [publish(api, package, version) for package in found]
     render(done, output, {"pipeline": "pipeline", "version": "version", "result": "result"})
+    for note in filter(None, map(not_run, done)):
+        console(stderr=True).print(note, markup=False)
 
 
 @app.command()
@@ -94,7 +98,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options of one command
     parameter: ParameterOption = None,
     params: ParametersOption = None,
     name: Annotated[str, typer.Option(help="Name of the run; one name is one run. Default: made up.")] = "",
-    version: Annotated[str, typer.Option(help="Version of the pipeline. Default: the newest.")] = "",
+    version: Annotated[str, typer.Option(help=_VERSION_HELP)] = "",
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end; exit with its error.")] = False,
     url: UrlOption = "",
     kfp_namespace: KfpNamespaceOption = "",

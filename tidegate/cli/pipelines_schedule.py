@@ -32,7 +32,9 @@ def schedule(  # noqa: PLR0913, PLR0917 - the options of one command
     ] = "",
     parameter: ParameterOption = None,
     params: ParametersOption = None,
-    version: Annotated[str, typer.Option(help="Version of the pipeline. Default: the newest.")] = "",
+    version: Annotated[
+        str, typer.Option(help="Version of the pipeline. Default: TIDEGATE_KFP__VERSION, else the newest.")
+    ] = "",
     disabled: Annotated[bool, typer.Option("--disabled", help="Make it, but switched off.")] = False,
     enable: Annotated[bool, typer.Option("--enable", help="Switch an existing one on.")] = False,
     disable: Annotated[bool, typer.Option("--disable", help="Switch an existing one off.")] = False,

@@ -121,7 +121,13 @@ _STRICT_NETWORK: Json = {
         "engines": {"egress": [{"ports": [{"protocol": "TCP", "port": 443}]}]},
     }
 }
-_KFP: Json = {"kfp": {"url": "https://kubeflow.example.com/pipeline", "uiUrl": "https://kubeflow.example.com"}}
+_KFP: Json = {
+    "kfp": {
+        "url": "https://kubeflow.example.com/pipeline",
+        "uiUrl": "https://kubeflow.example.com",
+        "version": "0.1.0-abc",
+    }
+}
 
 VALUE_SETS: dict[str, Json] = {
     "base": BASE,

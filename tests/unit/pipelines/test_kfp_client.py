@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pipelines import schedules
-from pipelines.publish import find_version, start, upload
+from pipelines.publish import find_version, not_run, start, upload
 from tests.kfp_api import KfpStandIn, Refused
 from tests.kfp_contract import KfpContract, package
 from tests.kube_certs import write_certificates
@@ -355,6 +355,28 @@ def test_a_run_is_made_only_by_who_may_and_found_by_everybody(
     assert stand_in.runs == {}
     launcher.start(_request())
     assert launcher.start(_request(), claim=refused) == "retrain-1"
+
+
+def test_after_a_roll_back_the_pinned_version_runs(
+    kfp: KfpApi, stand_in: KfpStandIn, retrain: Package, tmp_path: Path
+) -> None:
+    newer = tmp_path / "newer.yaml"
+    newer.write_text(retrain.path.read_text().replace("defaultValue: 60.0", "defaultValue: 61.0"))
+    assert not_run(upload(kfp, retrain, "0.1.0")) == ""
+    assert not_run(upload(kfp, read_package(newer), "0.2.0")) == ""
+    back = upload(kfp, retrain, "0.1.0")
+    assert (back.result, back.runs) == ("unchanged", "0.2.0")
+    assert "TIDEGATE_KFP__VERSION=0.1.0" in not_run(back)
+
+    pinned = KfpSettings(url=stand_in.url, version="0.1.0")
+    assert not_run(upload(KfpApi(pinned), retrain, "0.1.0")) == ""
+    assert find_version(KfpApi(pinned), "retrain").name == "0.1.0"
+    assert find_version(KfpApi(pinned), "retrain", "0.2.0").name == "0.2.0"
+    KfpRunLauncher(pinned).start(_request())
+    (made,) = stand_in.runs.values()
+    assert made["pipeline_version_reference"]["pipeline_version_id"] == find_version(kfp, "retrain", "0.1.0").id
+    with pytest.raises(NotFound, match=r"no version '0\.3\.0', which TIDEGATE_KFP__VERSION names"):
+        KfpRunLauncher(KfpSettings(url=stand_in.url, version="0.3.0")).start(_request(key="retrain-2"))
 
 
 @pytest.mark.parametrize(
