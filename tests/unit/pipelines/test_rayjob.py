@@ -12,14 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.adapters.job_folder import Follower, JobFolder, Outcome, folder_uri
+from tidegate.adapters import rayjob_view
+from tidegate.adapters.job_folder import Follower, JobFolder, Outcome, folder_uri, is_transient
 from tidegate.adapters.kube.pods import troubles
 from tidegate.adapters.rayjob_main import Watch
 from tidegate.adapters.rayjob_manifest import JobSite, rayjob, rayjob_name
 from tidegate.adapters.step_compute import StepCompute
 from tidegate.cluster_settings import ClusterSettings
 from tidegate.domain.node_pools import NodePool, Toleration
-from tidegate.errors import Conflict, GateFailed, InvalidInput, TidegateError, Unavailable
+from tidegate.errors import Conflict, GateFailed, InvalidInput, ResourceExhausted, TidegateError, Unavailable
 from tidegate.kfp_settings import JobSettings
 from tidegate.ports import JobSpec, Progress
 from tidegate.settings import Settings
@@ -142,6 +143,45 @@ def test_what_cannot_be_placed_is_said_before_it_is_created(jobs: dict[str, Any]
     with pytest.raises(InvalidInput, match=said) as caught:
         rayjob(JOB.model_copy(update={"node_pool": node_pool}), 1, "f", site)
     assert caught.value.next_step
+
+
+# --- what a RayJob's end means ---------------------------------------------------------------------------------------
+
+
+class OneRayJob:
+    """An API server with one RayJob and no pods."""
+
+    def __init__(self, **status: Any) -> None:
+        self.body = rayjob(JOB, 1, "f", SITE) | {"status": {"jobDeploymentStatus": "Failed", **status}}
+
+    def get(self, kind: Any, name: str) -> Any:
+        del kind, name
+        return self.body
+
+    def list(self, kind: Any, **_: Any) -> Any:
+        del kind
+        return [], None
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind", "transient", "said"),
+    [
+        ("DeadlineExceeded", InvalidInput, False, "did not end within 86400 s"),
+        ("PreRunningDeadlineExceeded", ResourceExhausted, True, "did not begin within 1800 s"),
+        ("AppFailed", Unavailable, True, r"ended without an outcome \(AppFailed\)"),
+    ],
+)
+def test_an_end_without_an_outcome_is_tried_again_unless_it_took_too_long(
+    monkeypatch: pytest.MonkeyPatch, reason: str, kind: type[TidegateError], transient: bool, said: str
+) -> None:
+    monkeypatch.setattr(rayjob_view, "GRACE_SECONDS", 0.0)
+    api: Any = OneRayJob(reason=reason, jobStatus="STOPPED")
+    _, error = rayjob_view.RayJobView(api, "r", JOBS.pending_seconds).look()
+    assert type(error) is kind
+    assert re.search(said, str(error))
+    assert is_transient(error) is transient
+    if not transient:
+        assert "training.deadlineSeconds" in error.next_step
 
 
 # --- attempts --------------------------------------------------------------------------------------------------------
