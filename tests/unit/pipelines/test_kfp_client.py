@@ -68,24 +68,33 @@ def test_credentials_of_files_are_sent_and_their_lack_is_said(
         assert KfpApi(KfpSettings.model_validate({"url": made.url, setting: path})).pipelines() == []
 
 
-def test_a_token_that_is_renewed_is_read_anew(tmp_path: Path) -> None:
-    path = tmp_path / "token"
-    path.write_text("one")
-    with KfpStandIn(headers={"Authorization": "Bearer one"}) as made:
-        api = KfpApi(KfpSettings(url=made.url, token_path=path))
-        made.headers["Authorization"] = "Bearer two"
+@pytest.mark.parametrize(
+    ("header", "value", "given"),
+    [
+        ("Authorization", "Bearer {}", {"token_path": "secret"}),
+        ("Cookie", "{}", {"cookie_path": "secret"}),
+        ("kubeflow-userid", "{}", {"header_name": "kubeflow-userid", "header_value_path": "secret"}),
+    ],
+)
+def test_a_secret_that_is_renewed_is_read_anew(tmp_path: Path, header: str, value: str, given: dict[str, str]) -> None:
+    path = tmp_path / "secret"
+    path.write_text("session=one")
+    paths = {name: str(path) if item == "secret" else item for name, item in given.items()}
+    with KfpStandIn(headers={header: value.format("session=one")}) as made:
+        api = KfpApi(KfpSettings.model_validate({"url": made.url, **paths}))
+        assert api.pipelines() == []
+        made.headers[header] = value.format("session=two")
         with pytest.raises(Denied):
             api.pipelines()
-        path.write_text("two")
+        path.write_text("session=two\n")
         assert api.pipelines() == []
 
 
-def test_a_proxy_s_header_is_sent(tmp_path: Path) -> None:
-    value = tmp_path / "user"
-    value.write_text("anna@example.com\n")
-    with KfpStandIn(headers={"kubeflow-userid": "anna@example.com"}) as made:
-        settings = KfpSettings(url=made.url, header_name="kubeflow-userid", header_value_path=value)
-        assert KfpApi(settings).pipelines() == []
+@pytest.mark.parametrize("half", [{"header_name": "kubeflow-userid"}, {"header_value_path": "user.txt"}])
+def test_half_of_a_proxy_s_header_is_refused(half: dict[str, str]) -> None:
+    with pytest.raises(InvalidInput, match="needs a name and a file") as caught:
+        KfpApi(KfpSettings.model_validate({"url": "http://127.0.0.1:1", **half}))
+    assert "--header-file" in caught.value.next_step
 
 
 def test_an_installation_of_many_users_wants_a_namespace_that_one_may_use() -> None:
