@@ -129,7 +129,9 @@ class KfpStandIn:
         if query.get("filter"):
             wanted = json.loads(query["filter"])["predicates"][0]["stringValue"]
             items = [item for item in items if item["display_name"] == wanted]
-        return {field: items, "total_size": len(items)}
+        start, size = int(query.get("page_token") or 0), int(query.get("page_size") or len(items))
+        more = {"next_page_token": str(start + size)} if start + size < len(items) else {}
+        return {field: items[start : start + size], "total_size": len(items), **more}
 
     def _create_pipeline(self, _query: Any, data: Any) -> Json:
         if any(item["display_name"] == data["display_name"] for item in self.pipelines.values()):

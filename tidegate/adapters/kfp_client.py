@@ -57,7 +57,7 @@ class KfpApi:
             )
         self._namespace: str | None = settings.namespace if self.multi_user else None
         self._client._context_setting["namespace"] = self._namespace or ""
-        self._specs: dict[tuple[str, str], Mapping[str, Any]] = {}
+        self._versions: dict[tuple[str, str], PipelineVersion] = {}
 
     def run_url(self, run: str) -> str:
         """A run's page."""
@@ -124,21 +124,25 @@ class KfpApi:
         )
         return [version_of(item) for item in found]
 
-    def spec_of(self, run: Run) -> Mapping[str, Any]:
-        """What the version of a run holds; empty when it is gone. Versions never change, so one is asked for once.
+    def version(self, pipeline: str, version: str) -> PipelineVersion | None:
+        """A version by its id; None when it is gone. Versions never change, so each is asked for once.
 
         Raises:
             Unavailable: KFP does not answer now.
         """
-        key = (run.pipeline, run.version)
-        if key not in self._specs:
+        key = (pipeline, version)
+        if key not in self._versions:
             try:
-                with told(self.url, f"version {run.version}"):
-                    found = self._client.get_pipeline_version(run.pipeline, run.version)
+                with told(self.url, f"version {version}"):
+                    self._versions[key] = version_of(self._client.get_pipeline_version(pipeline, version))
             except NotFound:
-                return {}
-            self._specs[key] = found.pipeline_spec or {}
-        return self._specs[key]
+                return None
+        return self._versions[key]
+
+    def spec_of(self, run: Run) -> Mapping[str, Any]:
+        """What the version of a run holds; empty when it is gone."""
+        found = self.version(run.pipeline, run.version)
+        return found.spec if found is not None else {}
 
     def upload_version(self, package: Path, pipeline: str, name: str, description: str) -> PipelineVersion:
         """A package that was checked becomes a version: the server never answers to a malformed one.
@@ -192,13 +196,23 @@ class KfpApi:
         """Runs of this name, newest first."""
         return self.runs(limit=_PAGE, filter=_equals(name))
 
-    def runs(self, limit: int, **more: Any) -> list[Run]:
-        """The newest runs."""
-        with told(self.url, "the list of runs"):
-            found = self._client._run_api.run_service_list_runs(
-                page_size=min(limit, _PAGE), sort_by="created_at desc", **self._in_namespace(), **more
-            )
-        return [run_of(item) for item in found.runs or ()]
+    def runs(self, limit: int, *, pipeline: str = "", **more: Any) -> list[Run]:
+        """The newest runs; with a pipeline's id, of that pipeline, however many others there are among them."""
+        found: list[Run] = []
+        token = ""
+        while True:
+            with told(self.url, "the list of runs"):
+                answer = self._client._run_api.run_service_list_runs(
+                    page_token=token,
+                    page_size=_PAGE if pipeline else min(limit, _PAGE),
+                    sort_by="created_at desc",
+                    **self._in_namespace(),
+                    **more,
+                )
+            found += [run for run in map(run_of, answer.runs or ()) if not pipeline or run.pipeline == pipeline]
+            token = answer.next_page_token or ""
+            if not token or len(found) >= limit:
+                return found[:limit]
 
     def terminate(self, run: str) -> None:
         """Ends a run."""

@@ -22,6 +22,7 @@ from tidegate.adapters.kfp_client import KfpApi
 from tidegate.adapters.kfp_follow import RunEvent, follow, pod_names
 from tidegate.adapters.kfp_launcher import KfpRunLauncher
 from tidegate.adapters.kfp_packages import Package, read_package
+from tidegate.cli.pipelines_list import rows
 from tidegate.domain.drift import RetrainRequest
 from tidegate.errors import ContractBroken, Denied, GateFailed, InvalidInput, NotFound, TidegateError, Unavailable
 from tidegate.kfp_settings import KfpSettings
@@ -285,6 +286,48 @@ def test_a_malformed_package_is_refused_before_it_is_sent(tmp_path: Path, text: 
     path.write_text(text)
     with pytest.raises(InvalidInput, match=re.escape(str(path))):
         read_package(path)
+
+
+# --- lists -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_runs_of_a_pipeline_are_found_among_all_the_others(
+    kfp: KfpApi, stand_in: KfpStandIn, retrain: Package, package: Package
+) -> None:
+    upload(kfp, retrain, "1")
+    upload(kfp, package, "2")
+    ours, others = find_version(kfp, "retrain"), find_version(kfp, package.name)
+    for number in range(3):
+        kfp.start(f"ours-{number}", ours.pipeline, ours.id, {})
+    (like,) = [run for run in stand_in.runs.values() if run["display_name"] == "ours-0"]
+    for number in range(250):
+        reference = {"pipeline_id": others.pipeline, "pipeline_version_id": others.id}
+        added = {**like, "run_id": f"o{number}", "_order": 10 + number, "pipeline_version_reference": reference}
+        stand_in.runs[f"o{number}"] = added
+    stand_in.asked.clear()
+    found = rows(kfp, "runs", "retrain", 2)
+    assert [(row["run"], row["pipeline"], row["version"]) for row in found] == [
+        ("ours-2", "retrain", "1"),
+        ("ours-1", "retrain", "1"),
+    ]
+    assert [path for _, path in stand_in.asked if "/versions" in path] == [
+        f"/apis/v2beta1/pipelines/{ours.pipeline}/versions/{ours.id}"
+    ], "one version is shown, and one is asked for"
+    assert len(rows(kfp, "runs", "", 20)) == 20
+    assert {row["pipeline"] for row in rows(kfp, "pipelines", "", 20)} == {"retrain", package.name}
+    assert [row["version"] for row in rows(kfp, "versions", package.name, 20)] == ["2"]
+    with pytest.raises(NotFound, match="no pipeline 'nothing'"):
+        rows(kfp, "runs", "nothing", 20)
+
+
+def test_what_is_gone_has_no_name(kfp: KfpApi, stand_in: KfpStandIn, retrain: Package) -> None:
+    upload(kfp, retrain, "1")
+    version = find_version(kfp, "retrain")
+    kfp.start("r", version.pipeline, version.id, {})
+    assert schedules.ensure(kfp, "nightly", "30 2 * * *", "retrain", version, {"deployment": "d"}) == "created"
+    stand_in.versions.clear()
+    assert [row["version"] for row in rows(kfp, "runs", "", 20)] == [""]
+    assert [(row["schedule"], row["version"]) for row in rows(kfp, "schedules", "retrain", 20)] == [("nightly", "")]
 
 
 # --- schedules -------------------------------------------------------------------------------------------------------
