@@ -96,6 +96,6 @@ def start(api: KfpApi, name: str, pipeline: str, version: PipelineVersion, argum
     if there:
         raise Conflict(
             f"run {name!r} is there already ({there[0].state}): {api.run_url(there[0].id)}",
-            next_step="Choose another --name; its steps would find the work of the other run.",
+            next_step="Choose another --name: one name is one run, so that it is found again.",
         )
     return api.start(name, version.pipeline, version.id, arguments)

@@ -48,6 +48,9 @@ def cron(text: str) -> str:
 def check_zone(wanted: str, installed: str) -> None:
     """KFP's scheduler has one time zone for all schedules of an installation, and a cron line cannot name another.
 
+    Args:
+        installed: what the settings say of the installation, which does not tell it.
+
     Raises:
         InvalidInput: there is no such zone, or the installation has another.
     """
@@ -62,9 +65,9 @@ def check_zone(wanted: str, installed: str) -> None:
             f"--timezone {wanted!r} is unknown", next_step="Write for example UTC or Europe/Berlin."
         ) from None
     raise InvalidInput(
-        f"--timezone {wanted!r} is not the one of this Kubeflow Pipelines, which is {installed!r}: "
-        "it has one for all schedules",
-        next_step="Write the cron line in that zone. If its CRON_SCHEDULE_TIMEZONE is another one, "
+        f"--timezone {wanted!r} is not the one of this Kubeflow Pipelines, which is {installed!r} as far as "
+        "TIDEGATE_KFP__TIMEZONE says: it has one for all schedules, and its API does not tell it",
+        next_step="Write the cron line in that zone. If the installation's CRON_SCHEDULE_TIMEZONE is another one, "
         "say so with TIDEGATE_KFP__TIMEZONE.",
     )
 
