@@ -14,13 +14,12 @@ from typing import Any, NoReturn
 
 from tidegate.adapters import storage
 from tidegate.adapters.compute import compute_from_settings
-from tidegate.environment import take_folders
+from tidegate.environment import RUN_VARIABLE, take_folders
 from tidegate.errors import InvalidInput, TidegateError
 from tidegate.ports import Compute, ComputePool, JobSpec
 from tidegate.settings import load_settings
 from tidegate.wire import PROGRESS_MARK, error_to_line
 
-RUN_VARIABLE = "TIDEGATE_RUN"
 _ADDRESS = "address"
 
 

@@ -1,4 +1,4 @@
-"""The pipeline `drift_check`: one step, for a recurring run. Never cached: the same parameters mean a new window."""
+"""The pipeline `drift_check`: one step, for a recurring run."""
 
 from kfp import dsl
 
@@ -40,5 +40,4 @@ def drift_check(
         run_name=run_name,
     )
     placed("drift-check", task)
-    task.set_caching_options(enable_caching=False)
     return task.outputs["Output"]  # type: ignore[no-any-return]

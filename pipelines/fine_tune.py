@@ -1,7 +1,4 @@
-"""The pipeline `fine_tune`, and `retrain`: the same steps, started by an alert, with caching off.
-
-Kubeflow Pipelines caches by default: a retraining with the parameters of an earlier run would train nothing and say
-that it succeeded. So `retrain` switches caching off for every task, and a test asserts it on the compiled package.
+"""The pipeline `fine_tune`, and `retrain`: the same steps, started by an alert.
 
 A gate that says no fails its step, it does not branch: `kfp.local` skips a false branch without a word.
 """
@@ -23,7 +20,7 @@ _NEW_ROWS = {"text": "text", "label": "label", "group": "group", "event_time": "
 BASE_MODEL = "builtin:smollm2-135m-instruct"
 
 
-def _steps(*, caching: bool, **given: Any) -> None:
+def _steps(**given: Any) -> None:
     """The five steps, wired. `given` are a pipeline's parameters."""
     prepared = prepare(
         source_uri=given["data"],
@@ -85,7 +82,6 @@ def _steps(*, caching: bool, **given: Any) -> None:
     names = ("prepare", "features", "fine-tune", "evaluate", "register")
     for name, task in zip(names, (prepared, featured, trained, evaluated, registered), strict=True):
         placed(name, task)
-        task.set_caching_options(enable_caching=caching)
 
 
 @dsl.pipeline(name="fine-tune")  # type: ignore[untyped-decorator]
@@ -151,7 +147,7 @@ def fine_tune(  # noqa: PLR0913, PLR0917 - the parameters are the form that the 
         seed: of invented columns, initial weights, order of rows and sampling.
         run_name: name of the run; steps find the jobs of this name again, and the version is registered once for it.
     """
-    _steps(**locals(), trigger="", caching=True)
+    _steps(**locals(), trigger="")
 
 
 @dsl.pipeline(name="retrain")  # type: ignore[untyped-decorator]
@@ -211,9 +207,7 @@ def retrain(  # noqa: PLR0913, PLR0917 - see fine_tune
         run_name=run_name,
     )
     placed("new-rows", start)
-    start.set_caching_options(enable_caching=False)
     _steps(
-        caching=False,
         data=start.outputs["data"],
         data_format="jsonl",
         column_mapping=_NEW_ROWS,

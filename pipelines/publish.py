@@ -9,8 +9,11 @@ from typing import Any, Literal
 from pipelines.release import version_name
 from tidegate.adapters.kfp_arguments import check_arguments
 from tidegate.adapters.kfp_client import KfpApi, Pipeline, PipelineVersion, Run
-from tidegate.adapters.kfp_packages import Package, content_digest, parameters, split_spec
-from tidegate.errors import Conflict, NotFound
+from tidegate.adapters.kfp_packages import Package, content_digest, parameters, refuse_caching, split_spec
+from tidegate.adapters.kfp_versions import find_version
+from tidegate.errors import Conflict
+
+__all__ = ["Uploaded", "checked", "find_version", "not_run", "start", "upload"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +24,8 @@ class Uploaded:
     version: str
     result: Literal["uploaded", "unchanged"]
     digest: str
+    runs: str
+    """The version that runs, schedules and the receiver take now, where they are told no other."""
 
 
 def upload(api: KfpApi, package: Package, version: str = "") -> Uploaded:
@@ -30,19 +35,21 @@ def upload(api: KfpApi, package: Package, version: str = "") -> Uploaded:
         Conflict: a version of this name has other content.
     """
     name = version_name(package.digest, version)
-    pipeline = api.pipeline(package.name) or _create(api, package)
-    for found in api.versions(pipeline.id):
+    pipeline, pinned = api.pipeline(package.name) or _create(api, package), api.settings.version
+    there = api.versions(pipeline.id)
+    for found in there:
         if found.name != name:
             continue
         if content_digest(found.spec) == package.digest:
-            return Uploaded(pipeline=package.name, version=name, result="unchanged", digest=package.digest)
+            runs = pinned or there[0].name
+            return Uploaded(pipeline=package.name, version=name, result="unchanged", digest=package.digest, runs=runs)
         raise Conflict(
             f"version {name!r} of pipeline {package.name!r} is there with other content than {package.path}",
             next_step="A version is never replaced: give this one a name of its own with --version, "
             "or compile with the site file that it was made with.",
         )
     api.upload_version(package.path, pipeline.id, name, f"tidegate {name}, content {package.digest}")
-    return Uploaded(pipeline=package.name, version=name, result="uploaded", digest=package.digest)
+    return Uploaded(pipeline=package.name, version=name, result="uploaded", digest=package.digest, runs=pinned or name)
 
 
 def _create(api: KfpApi, package: Package) -> Pipeline:
@@ -52,31 +59,26 @@ def _create(api: KfpApi, package: Package) -> Pipeline:
         return api.must_have(package.name)
 
 
-def find_version(api: KfpApi, pipeline: str, version: str = "") -> PipelineVersion:
-    """A version by name; without a name the newest.
-
-    Raises:
-        NotFound: there is no such pipeline or version.
-    """
-    versions = api.versions(api.must_have(pipeline).id)
-    chosen = next((item for item in versions if item.name == version or not version), None)
-    if chosen is None:
-        known = ", ".join(item.name for item in versions[:5]) or "none"
-        what = f"version {version!r}" if version else "version"
-        raise NotFound(
-            f"pipeline {pipeline!r} has no {what}",
-            next_step=f"Upload one with 'tidegate pipelines upload'. There are: {known}.",
-        )
-    return chosen
+def not_run(done: Uploaded) -> str:
+    """What to do when what was uploaded, or left alone, is not what runs; empty when it is."""
+    if done.runs == done.version:
+        return ""
+    return (
+        f"version {done.version} of {done.pipeline} is not what runs: runs, schedules and the receiver take "
+        f"{done.runs}. To have this one taken, say TIDEGATE_KFP__VERSION={done.version} (chart value kfp.version), or "
+        "--version with a single command, and schedules anew."
+    )
 
 
 def checked(pipeline: str, version: PipelineVersion, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The arguments, if the version takes them.
+    """The arguments, if the version takes them and does what it says with them.
 
     Raises:
         InvalidInput: names the argument.
+        ContractBroken: the version caches.
     """
     spec, _ = split_spec(version.spec)
+    refuse_caching(pipeline, version.name, spec)
     check_arguments(pipeline, parameters(spec), arguments)
     return arguments
 
@@ -86,6 +88,7 @@ def start(api: KfpApi, name: str, pipeline: str, version: PipelineVersion, argum
 
     Raises:
         InvalidInput: an argument does not fit.
+        ContractBroken: the version caches.
         Conflict: a run of this name is there.
     """
     checked(pipeline, version, arguments)
@@ -93,6 +96,6 @@ def start(api: KfpApi, name: str, pipeline: str, version: PipelineVersion, argum
     if there:
         raise Conflict(
             f"run {name!r} is there already ({there[0].state}): {api.run_url(there[0].id)}",
-            next_step="Choose another --name; its steps would find the work of the other run.",
+            next_step="Choose another --name: one name is one run, so that it is found again.",
         )
     return api.start(name, version.pipeline, version.id, arguments)

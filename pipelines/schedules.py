@@ -1,4 +1,8 @@
-"""Schedules: recurring runs by name. The same one is kept, another one replaces it."""
+"""Schedules: recurring runs by name. The same one is kept, another one replaces it.
+
+KFP takes any number of recurring runs of one name, from anybody. Ours are told by their description and experiment, and
+no other is touched.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,16 @@ from typing import Any, Final, Literal
 
 from pipelines.publish import checked
 from tidegate.adapters.kfp_client import KfpApi, PipelineVersion, Schedule
-from tidegate.errors import InvalidInput, NotFound
+from tidegate.errors import Conflict, InvalidInput, NotFound
 
 Done = Literal["created", "replaced", "unchanged", "enabled", "disabled", "deleted"]
 _FIELD = re.compile(r"[0-9A-Za-z*/,?-]+")
 _FIELDS = 6
+_MACRO = re.compile(r"\[\[\w+(\.[^\]]*)?\]\]")
+"""Where KFP's scheduler writes a value of the moment: [[ScheduledTime]], [[RunUUID]], [[Index]], …"""
+_ONCE: Final = ("run_name", "trigger")
+"""Parameters that name a piece of work which is done once: a step finds its job by one, a version its request."""
+_OURS: Final = "tidegate:"
 _TOLD: Final = "No catching up, one run at a time."
 
 
@@ -39,6 +48,9 @@ def cron(text: str) -> str:
 def check_zone(wanted: str, installed: str) -> None:
     """KFP's scheduler has one time zone for all schedules of an installation, and a cron line cannot name another.
 
+    Args:
+        installed: what the settings say of the installation, which does not tell it.
+
     Raises:
         InvalidInput: there is no such zone, or the installation has another.
     """
@@ -53,11 +65,27 @@ def check_zone(wanted: str, installed: str) -> None:
             f"--timezone {wanted!r} is unknown", next_step="Write for example UTC or Europe/Berlin."
         ) from None
     raise InvalidInput(
-        f"--timezone {wanted!r} is not the one of this Kubeflow Pipelines, which is {installed!r}: "
-        "it has one for all schedules",
-        next_step="Write the cron line in that zone. If its CRON_SCHEDULE_TIMEZONE is another one, "
+        f"--timezone {wanted!r} is not the one of this Kubeflow Pipelines, which is {installed!r} as far as "
+        "TIDEGATE_KFP__TIMEZONE says: it has one for all schedules, and its API does not tell it",
+        next_step="Write the cron line in that zone. If the installation's CRON_SCHEDULE_TIMEZONE is another one, "
         "say so with TIDEGATE_KFP__TIMEZONE.",
     )
+
+
+def check_repeatable(name: str, arguments: Mapping[str, Any]) -> None:
+    """Every run of a schedule does its work.
+
+    Raises:
+        InvalidInput: a parameter gives all its runs the same name.
+    """
+    for parameter in _ONCE:
+        value = str(arguments.get(parameter, ""))
+        if value and not _MACRO.search(value):
+            raise InvalidInput(
+                f"parameter {parameter!r} of schedule {name!r} is always {value!r}: from the second time on its runs "
+                "would find the work of the first, do nothing and succeed",
+                next_step=f"Leave {parameter!r} out, and every run is a new one.",
+            )
 
 
 def ensure(
@@ -73,8 +101,13 @@ def ensure(
     """The schedule of this name, as wanted. A changed one is made before the old one goes: none is lost by a crash.
 
     Raises:
-        InvalidInput: an argument does not fit, or the cron line is refused.
+        InvalidInput: an argument does not fit or makes all runs one, or the cron line is refused.
+        ContractBroken: the version caches.
+        Conflict: somebody else's recurring run has this name.
     """
+    arguments = checked(pipeline, version, arguments)
+    check_repeatable(name, arguments)
+    there = _ours(api, name)
     wanted = Schedule(
         id="",
         name=name,
@@ -84,11 +117,11 @@ def ensure(
         enabled=enabled,
         max_concurrency=1,
         no_catchup=True,
-        parameters=checked(pipeline, version, arguments),
-        description=f"tidegate: {pipeline} {version.name}. {_TOLD}",
+        parameters=arguments,
+        description=f"{_OURS} {pipeline} {version.name}. {_TOLD}",
         service_account=api.settings.service_account,
+        experiment=api.experiment(),
     )
-    there = api.schedules(name)
     same = [item for item in there if _same(item, wanted)]
     if not same:
         api.create_schedule(wanted)
@@ -121,6 +154,7 @@ def switch(api: KfpApi, name: str, *, enabled: bool) -> Done:
 
     Raises:
         NotFound: there is none.
+        Conflict: somebody else's recurring run has this name.
     """
     for item in _must_have(api, name):
         api.enable_schedule(item.id, enabled=enabled)
@@ -132,6 +166,7 @@ def delete(api: KfpApi, name: str) -> Done:
 
     Raises:
         NotFound: there is none.
+        Conflict: somebody else's recurring run has this name.
     """
     for item in _must_have(api, name):
         api.delete_schedule(item.id)
@@ -139,8 +174,30 @@ def delete(api: KfpApi, name: str) -> Done:
 
 
 def _must_have(api: KfpApi, name: str) -> list[Schedule]:
-    found = api.schedules(name)
+    found = _ours(api, name)
     if not found:
-        known = ", ".join(item.name for item in api.schedules()) or "none"
+        known = ", ".join(item.name for item in api.schedules() if item.description.startswith(_OURS)) or "none"
         raise NotFound(f"there is no schedule {name!r}", next_step=f"There are: {known}.")
+    return found
+
+
+def _ours(api: KfpApi, name: str) -> list[Schedule]:
+    """The schedules of a name.
+
+    Raises:
+        Conflict: one of them was not made by tidegate, or in another experiment: another installation's.
+    """
+    found = api.schedules(name)
+    experiment = api.experiment() if found else ""
+    for item in found:
+        if not item.description.startswith(_OURS):
+            whose = f"was not made by tidegate (its description: {item.description[:80]!r})"
+        elif item.experiment not in ("", experiment):
+            whose = f"belongs to another experiment than {api.settings.experiment!r}"
+        else:
+            continue
+        raise Conflict(
+            f"the recurring run {item.id} has the name {name!r} and {whose}",
+            next_step="It is left alone. Give yours another name, or delete that one in KFP's pages if it is nobody's.",
+        )
     return found

@@ -27,9 +27,10 @@ Json = dict[str, Any]
 class Refused(Exception):
     """An answer that is no success."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, *, page: bool = False) -> None:
         super().__init__(message)
         self.status = status
+        self.page = page  # of whatever stands before the API
 
 
 class KfpStandIn:
@@ -54,6 +55,8 @@ class KfpStandIn:
         self.logs: dict[str, str] = {}
         self.tries: dict[tuple[str, str], list[str]] = {}
         self.asked: list[tuple[str, str]] = []
+        self.away: dict[str, Refused] = {}  # what is refused, by a pattern of paths
+        self.instead: str | None = None  # what something before the API answers, with status 200
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._scheme = "http"
         if certificate is not None:
@@ -101,6 +104,12 @@ class KfpStandIn:
 
     def answer(self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str], body: bytes) -> Any:
         self.asked.append((method, path))
+        if self.instead is not None:
+            return self.instead
+        if (
+            refusal := next((error for pattern, error in self.away.items() if re.search(pattern, path)), None)
+        ) is not None:
+            raise refusal
         for name, value in self.headers.items():
             if headers.get(name.lower()) != value:
                 raise Refused(401, "Request header error: there is no user identity header.")
@@ -120,7 +129,9 @@ class KfpStandIn:
         if query.get("filter"):
             wanted = json.loads(query["filter"])["predicates"][0]["stringValue"]
             items = [item for item in items if item["display_name"] == wanted]
-        return {field: items, "total_size": len(items)}
+        start, size = int(query.get("page_token") or 0), int(query.get("page_size") or len(items))
+        more = {"next_page_token": str(start + size)} if start + size < len(items) else {}
+        return {field: items[start : start + size], "total_size": len(items), **more}
 
     def _create_pipeline(self, _query: Any, data: Any) -> Json:
         if any(item["display_name"] == data["display_name"] for item in self.pipelines.values()):
@@ -149,7 +160,8 @@ class KfpStandIn:
     def _version_of(self, data: Json) -> None:
         version = data["pipeline_version_reference"]["pipeline_version_id"]
         if version not in self.versions:
-            raise Refused(500, f"Failed to get a pipeline version: PipelineVersion {version} not found")
+            missing = f"ResourceNotFoundError: PipelineVersion {version} not found"
+            raise Refused(500, f"Failed to create a run due to error fetching manifest: {missing}")
 
     def _switch(self, schedule: str, status: str) -> Json:
         self._found(self.schedules, schedule, "RecurringRun")["status"] = status
@@ -188,7 +200,7 @@ class KfpStandIn:
                 try:
                     status, found = 200, api.answer(self.command, url.path, query, headers, body)
                 except Refused as error:
-                    status, found = error.status, {"code": 5, "message": str(error)}
+                    status, found = error.status, str(error) if error.page else {"code": 5, "message": str(error)}
                 text = found if isinstance(found, str) else json.dumps(found)
                 self.send_response(status)
                 self.send_header("content-type", "application/json")

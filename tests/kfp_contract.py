@@ -16,7 +16,7 @@ import yaml
 
 from pipelines import schedules
 from pipelines.publish import find_version, start, upload
-from tidegate.adapters.kfp_client import KfpApi
+from tidegate.adapters.kfp_client import KfpApi, Schedule
 from tidegate.adapters.kfp_packages import Package, content_digest, read_package
 from tidegate.errors import Conflict, InvalidInput, NotFound
 from tidegate.ids import new_id
@@ -142,3 +142,39 @@ class KfpContract:
         assert kfp.schedules(name) == []
         with pytest.raises(NotFound, match=name):
             schedules.delete(kfp, name)
+
+    @pytest.mark.parametrize("other", ["somebody's own", "another experiment"])
+    def test_a_recurring_run_of_somebody_else_is_left_alone(self, kfp: KfpApi, package: Package, other: str) -> None:
+        upload(kfp, package, "1.0-abc")
+        version, name = find_version(kfp, package.name), f"nightly-{new_id().lower()}"
+        maker, description = kfp, "made by hand"
+        if other == "another experiment":
+            maker = KfpApi(kfp.settings.model_copy(update={"experiment": f"other-{new_id().lower()}"}))
+            description = "tidegate: of another installation"
+        foreign = maker.create_schedule(
+            Schedule(
+                id="",
+                name=name,
+                pipeline=version.pipeline,
+                version=version.id,
+                cron="0 30 2 * * *",
+                enabled=False,
+                max_concurrency=1,
+                no_catchup=True,
+                parameters={"seconds": 1},
+                description=description,
+                service_account="",
+                experiment=maker.experiment(),
+            )
+        )
+        try:
+            with pytest.raises(Conflict, match=foreign.id) as caught:
+                schedules.ensure(kfp, name, "45 2 * * *", package.name, version, {"seconds": 2})
+            assert "another name" in caught.value.next_step
+            with pytest.raises(Conflict, match=foreign.id):
+                schedules.switch(kfp, name, enabled=True)
+            with pytest.raises(Conflict, match=foreign.id):
+                schedules.delete(kfp, name)
+            assert [(item.id, item.enabled) for item in kfp.schedules(name)] == [(foreign.id, False)]
+        finally:
+            kfp.delete_schedule(foreign.id)

@@ -8,6 +8,8 @@ takes the tests over by a class:
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,18 @@ class StorageContract:
         assert storage.exists(address)
         assert storage.read_text(address) == "gate ≈ tide"
         assert storage.list_files(folder) == ["deep/report.json"]
+
+    def test_of_many_who_create_a_file_one_does(self, folder: str) -> None:
+        address = storage.join(folder, "deep", "claim.json")
+        texts = [f"writer {number}" for number in range(8)]
+        at_once = 1 if folder.startswith("memory:") else len(texts)  # in memory there are no other processes
+        with ThreadPoolExecutor(at_once) as pool:
+            mine = list(pool.map(partial(storage.create_text, address), texts))
+        created = [text for text, is_mine in zip(texts, mine, strict=True) if is_mine]
+        assert created == [storage.read_text(address)]
+        assert not storage.create_text(address, "late")
+        assert storage.create_text(address, created[0]), "a writer whose answer was lost learns that it was first"
+        assert storage.list_files(folder) == ["deep/claim.json"]
 
     def test_what_is_not_there_is_named(self, folder: str, tmp_path: Path) -> None:
         address = storage.join(folder, "absent")

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Final
 
 FOLDERS_VARIABLE: Final = "TIDEGATE_ENV_FOLDERS"
+RUN_VARIABLE: Final = "TIDEGATE_RUN"
+"""The run that a step's process belongs to; on a cluster the id that KFP gave it: every pod of the run carries it."""
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 
 

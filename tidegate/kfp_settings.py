@@ -16,6 +16,9 @@ class KfpSettings(BaseModel):
     url: str = Field(default="", description="API of Kubeflow Pipelines, for example http://ml-pipeline.kubeflow:8888")
     ui_url: str = Field(default="", description="where people open its pages; unset: url")
     namespace: str = Field(default="", description="profile namespace of runs; multi-user installations need it")
+    version: str = Field(
+        default="", description="version of the pipelines that commands and the receiver run; unset: the newest"
+    )
     experiment: str = Field(default="tidegate", description="experiment of the runs")
     service_account: str = Field(default="", description="service account of the runs' pods; unset: KFP's default")
     token_path: Path | None = Field(

@@ -82,7 +82,9 @@ class RetrainingSettings(_Group):
     )
     max_attempts: PositiveInt = Field(default=2, description="runs per request before it is failed for good")
     retry_seconds: NonNegativeFloat = Field(
-        default=30.0, description="wait before a run that the infrastructure failed is tried again (s)"
+        default=30.0,
+        description="wait before a run that the infrastructure failed is tried again, and after the first start that "
+        "failed; doubled with each further start, up to 10 minutes (s)",
     )
 
 

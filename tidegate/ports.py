@@ -134,11 +134,20 @@ class RunFailure(Contract):
     transient: bool
 
 
+def unclaimed() -> None:
+    """For whoever starts runs alone."""
+
+
 class RunLauncher(Protocol):
     """Starts the retraining pipeline for a request. The request's key is the run's name: starting twice is one run."""
 
-    def start(self, request: RetrainRequest) -> str:
-        """The run's id."""
+    def start(self, request: RetrainRequest, *, claim: Callable[[], None] = unclaimed) -> str:
+        """The run's id. A start that failed may have made the run all the same: starting again finds it.
+
+        Args:
+            claim: called right before a run is made, by a launcher that must be the only one then; what it raises is
+                raised, and no run is made.
+        """
 
     def state(self, run: str) -> Literal["running", "succeeded", "failed"]: ...
 

@@ -30,6 +30,7 @@ from tidegate.wire import KEEP_ALIVE_SECONDS
 
 _log = get_logger(__name__)
 _GRACE_SECONDS = 3
+_CONNECT_SECONDS = 10  # before the time-out of the answer begins: more than the KFP client takes, with name look-up
 _MAX_RECONSIDERED = 1000  # known alerts kept for reconsidering; what falls off comes again with the next delivery
 
 
@@ -90,6 +91,7 @@ def build(settings: Settings, launcher: RunLauncher | None) -> Starlette:
         launcher=launcher,
         holder=f"{socket.gethostname()}:{os.getpid()}",
         lease_seconds=settings.intervals.lease_ttl,
+        start_seconds=settings.kfp.request_timeout + _CONNECT_SECONDS,
         max_attempts=settings.retraining.max_attempts,
         retry_seconds=settings.retraining.retry_seconds,
     )

@@ -50,9 +50,8 @@ class RetrainDecisions:
             decision = self._decide(alert)
             if decision.action == "retrain" and decision.request is not None:
                 try:
-                    self._requests.update(
-                        existing.key, "pending", "it fires again and nothing stands in the way any more", conn=conn
-                    )
+                    told = "it fires again and nothing stands in the way any more"
+                    self._requests.update(existing.key, "pending", told, was="suppressed", conn=conn)
                 except Conflict as error:  # another receiver was first (PostgreSQL)
                     return Decision(action="suppress", reason=error.problem)
                 _log.info("retraining requested", key=existing.key, model=alert.model, why=decision.reason)

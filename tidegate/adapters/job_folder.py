@@ -2,7 +2,8 @@
 
     <artifacts_uri>/runs/<run>/jobs/<step>/spec.json
                                           /<attempt>/progress/000001.json …
-                                          /<attempt>/follower.json
+                                          /<attempt>/follower.json   of a job elsewhere: its step
+                                          /<attempt>/worker.json     of a job in a step's own pod: its run
                                           /<attempt>/outcome.json
 
 The artifact store is the one place that a step's pod and its job's pods both reach whatever becomes of either: no
@@ -63,6 +64,13 @@ class Follower(Contract):
     leaving: bool = Field(default=False, description="the step was told to stop; its next pod may come back")
 
 
+class Worker(Contract):
+    """Says which run's step works on an attempt in its own pod; `beat` changes as long as it does."""
+
+    run: str
+    beat: int
+
+
 def is_transient(error: TidegateError) -> bool:
     """Whether the infrastructure failed, or the work itself."""
     return isinstance(error, Unavailable | ResourceExhausted)
@@ -86,8 +94,10 @@ class JobFolder:
         """
         known = self.spec()
         if known is None:
-            storage.write_text(storage.join(self.uri, "spec.json"), job.model_dump_json(indent=2))
-        elif digest(known) != digest(job):
+            if storage.create_text(storage.join(self.uri, "spec.json"), job.model_dump_json(indent=2)):
+                return
+            known = self.spec()
+        if known is not None and digest(known) != digest(job):
             raise Conflict(
                 f"job {job.key!r} exists with another entrypoint or payload ({self.uri})",
                 next_step="Give the run another name; a name stands for one piece of work.",
@@ -115,8 +125,21 @@ class JobFolder:
                 return found
         return None
 
+    def last(self) -> Outcome | None:
+        """How the last attempt that has ended did."""
+        found = None
+        for number in range(1, _MOST_ATTEMPTS):
+            if (outcome := self.outcome(number)) is None:
+                break
+            found = outcome
+        return found
+
     def end(self, attempt: int, outcome: Outcome) -> None:
         storage.write_text(storage.join(self.uri, f"{attempt}/outcome.json"), outcome.model_dump_json())
+
+    def end_first(self, attempt: int, outcome: Outcome) -> bool:
+        """`end`, unless the attempt has ended; whether this is its outcome now."""
+        return storage.create_text(storage.join(self.uri, f"{attempt}/outcome.json"), outcome.model_dump_json())
 
     def attempt(self, clock: Clock, failure_kept_seconds: float) -> tuple[int, Outcome | None]:
         """The attempt that counts now, with its outcome.
@@ -151,6 +174,19 @@ class JobFolder:
     def follower(self, attempt: int) -> Follower | None:
         text = self._read(f"{attempt}/follower.json")
         return Follower.model_validate_json(text) if text is not None else None
+
+    def take(self, attempt: int, worker: Worker) -> Worker:
+        """Takes an attempt for a worker, unless another has it; returns whose it is."""
+        if storage.create_text(storage.join(self.uri, f"{attempt}/worker.json"), worker.model_dump_json()):
+            return worker
+        return self.worker(attempt) or worker
+
+    def work(self, attempt: int, worker: Worker) -> None:
+        storage.write_text(storage.join(self.uri, f"{attempt}/worker.json"), worker.model_dump_json())
+
+    def worker(self, attempt: int) -> Worker | None:
+        text = self._read(f"{attempt}/worker.json")
+        return Worker.model_validate_json(text) if text is not None else None
 
     def _read(self, name: str) -> str | None:
         try:

@@ -24,9 +24,12 @@ from tidegate.adapters.kfp_objects import (
 )
 from tidegate.errors import InvalidInput, NotFound
 from tidegate.kfp_settings import KfpSettings
+from tidegate.ports import unclaimed
 
 __all__ = ["KfpApi", "Pipeline", "PipelineVersion", "Run", "Schedule", "Task"]
 _PAGE = 100
+_NOT_THERE_NOW = frozenset({502, 503, 504})
+"""What a gateway answers while the server behind it is away."""
 
 
 class KfpApi:
@@ -54,7 +57,7 @@ class KfpApi:
             )
         self._namespace: str | None = settings.namespace if self.multi_user else None
         self._client._context_setting["namespace"] = self._namespace or ""
-        self._specs: dict[tuple[str, str], Mapping[str, Any]] = {}
+        self._versions: dict[tuple[str, str], PipelineVersion] = {}
 
     def run_url(self, run: str) -> str:
         """A run's page."""
@@ -121,17 +124,25 @@ class KfpApi:
         )
         return [version_of(item) for item in found]
 
+    def version(self, pipeline: str, version: str) -> PipelineVersion | None:
+        """A version by its id; None when it is gone. Versions never change, so each is asked for once.
+
+        Raises:
+            Unavailable: KFP does not answer now.
+        """
+        key = (pipeline, version)
+        if key not in self._versions:
+            try:
+                with told(self.url, f"version {version}"):
+                    self._versions[key] = version_of(self._client.get_pipeline_version(pipeline, version))
+            except NotFound:
+                return None
+        return self._versions[key]
+
     def spec_of(self, run: Run) -> Mapping[str, Any]:
         """What the version of a run holds; empty when it is gone."""
-        key = (run.pipeline, run.version)
-        if key not in self._specs:
-            try:
-                with told(self.url, f"version {run.version}"):
-                    found = self._client.get_pipeline_version(run.pipeline, run.version)
-                self._specs[key] = found.pipeline_spec or {}
-            except NotFound:
-                self._specs[key] = {}
-        return self._specs[key]
+        found = self.version(run.pipeline, run.version)
+        return found.spec if found is not None else {}
 
     def upload_version(self, package: Path, pipeline: str, name: str, description: str) -> PipelineVersion:
         """A package that was checked becomes a version: the server never answers to a malformed one.
@@ -153,9 +164,18 @@ class KfpApi:
             made = self._client.create_experiment(self.settings.experiment, namespace=self._namespace)
         return str(made.experiment_id)
 
-    def start(self, name: str, pipeline: str, version: str, parameters: Mapping[str, Any]) -> Run:
-        """A run of a version."""
+    def start(
+        self,
+        name: str,
+        pipeline: str,
+        version: str,
+        parameters: Mapping[str, Any],
+        *,
+        claim: Callable[[], None] = unclaimed,
+    ) -> Run:
+        """A run of a version. `claim` is called right before the one request that makes it, and may raise."""
         experiment = self.experiment()
+        claim()
         with told(self.url, f"run {name!r}"), _quiet():
             made = self._client.run_pipeline(
                 experiment_id=experiment,
@@ -176,13 +196,23 @@ class KfpApi:
         """Runs of this name, newest first."""
         return self.runs(limit=_PAGE, filter=_equals(name))
 
-    def runs(self, limit: int, **more: Any) -> list[Run]:
-        """The newest runs."""
-        with told(self.url, "the list of runs"):
-            found = self._client._run_api.run_service_list_runs(
-                page_size=min(limit, _PAGE), sort_by="created_at desc", **self._in_namespace(), **more
-            )
-        return [run_of(item) for item in found.runs or ()]
+    def runs(self, limit: int, *, pipeline: str = "", **more: Any) -> list[Run]:
+        """The newest runs; with a pipeline's id, of that pipeline, however many others there are among them."""
+        found: list[Run] = []
+        token = ""
+        while True:
+            with told(self.url, "the list of runs"):
+                answer = self._client._run_api.run_service_list_runs(
+                    page_token=token,
+                    page_size=_PAGE if pipeline else min(limit, _PAGE),
+                    sort_by="created_at desc",
+                    **self._in_namespace(),
+                    **more,
+                )
+            found += [run for run in map(run_of, answer.runs or ()) if not pipeline or run.pipeline == pipeline]
+            token = answer.next_page_token or ""
+            if not token or len(found) >= limit:
+                return found[:limit]
 
     def terminate(self, run: str) -> None:
         """Ends a run."""
@@ -190,22 +220,31 @@ class KfpApi:
             self._client.terminate_run(run)
 
     def log(self, run: str, pod: str) -> str | None:
-        """What the main container of a run's pod wrote; None when neither pod nor archive has it any more."""
+        """What the main container of a run's pod wrote; None when neither pod nor archive has it any more.
+
+        Raises:
+            Unavailable: nobody answers; the log may be there all the same.
+        """
+        from kfp_server_api.exceptions import ApiException  # noqa: PLC0415
+
         config = self._client._existing_config
         api = self._client._run_api.api_client
-        try:
-            answer = api.call_api(
-                f"/apis/v1alpha1/runs/{run}/nodes/{pod}/log",
-                "GET",
-                header_params={"Accept": "*/*"},
-                auth_settings=["Bearer"] if config.api_key else [],
-                _return_http_data_only=True,
-                _preload_content=False,
-                _request_timeout=(CONNECT_SECONDS, self.settings.request_timeout),
-            )
+        with told(self.url, f"the log of pod {pod}"):
+            try:
+                answer = api.call_api(
+                    f"/apis/v1alpha1/runs/{run}/nodes/{pod}/log",
+                    "GET",
+                    header_params={"Accept": "*/*"},
+                    auth_settings=["Bearer"] if config.api_key else [],
+                    _return_http_data_only=True,
+                    _preload_content=False,
+                    _request_timeout=(CONNECT_SECONDS, self.settings.request_timeout),
+                )
+            except ApiException as error:
+                if error.status and error.status not in _NOT_THERE_NOW:
+                    return None  # it says by many a status that it has none, or none for us; what else is known is told
+                raise
             return bytes(answer.data).decode("utf-8", "replace")
-        except Exception:  # a log is for telling more; its lack must not hide what is known
-            return None
 
     # --- schedules ---------------------------------------------------------------------------------------------------
 
@@ -224,10 +263,9 @@ class KfpApi:
 
     def create_schedule(self, wanted: Schedule) -> Schedule:
         """A recurring run: no catching up, one at a time."""
-        experiment = self.experiment()
         with told(self.url, f"schedule {wanted.name!r}"), _quiet():
             made = self._client.create_recurring_run(
-                experiment_id=experiment,
+                experiment_id=wanted.experiment,
                 job_name=wanted.name,
                 description=wanted.description,
                 cron_expression=wanted.cron,

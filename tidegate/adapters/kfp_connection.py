@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any, Final
 
-from tidegate.adapters.kfp_errors import read_secret
+from tidegate.adapters.kfp_errors import read_secret, refuse_foreign
 from tidegate.errors import InvalidInput, Unavailable
 from tidegate.kfp_settings import KfpSettings
 
@@ -21,15 +21,19 @@ def connected(settings: KfpSettings) -> Any:
         )
     if settings.ca_path is not None and not settings.ca_path.is_file():
         raise InvalidInput(f"the certificate authority {settings.ca_path} is no file", next_step="Correct --ca-file.")
-    for path, what in ((settings.token_path, "token"), (settings.header_value_path, "header value")):
+    if bool(settings.header_name) != (settings.header_value_path is not None):
+        given = f"header {settings.header_name!r}" if settings.header_name else f"file {settings.header_value_path}"
+        raise InvalidInput(
+            f"a proxy's header needs a name and a file with its value, and there is only the {given}",
+            next_step="Give --header-file NAME=FILE, or TIDEGATE_KFP__HEADER_NAME and TIDEGATE_KFP__HEADER_VALUE_PATH.",
+        )
+    for path, what in (
+        (settings.token_path, "token"),
+        (settings.cookie_path, "cookie"),
+        (settings.header_value_path, "header value"),
+    ):
         if path is not None:
             read_secret(path, what)  # a missing one is told here, by name
-    cookie = read_secret(settings.cookie_path, "cookie") if settings.cookie_path is not None else None
-    header = (
-        (settings.header_name, read_secret(settings.header_value_path, "header value"))
-        if (settings.header_name and settings.header_value_path is not None)
-        else None
-    )
 
     from kfp import client as sdk  # noqa: PLC0415 - takes a second
     from kfp.client.token_credentials_base import TokenCredentialsBase  # noqa: PLC0415
@@ -44,9 +48,6 @@ def connected(settings: KfpSettings) -> Any:
     class Client(sdk.Client):  # type: ignore[misc]
         def _load_context_setting_or_default(self) -> None:
             self._context_setting = {"namespace": ""}
-            if header is not None:
-                self._context_setting["client_authentication_header_name"] = header[0]
-                self._context_setting["client_authentication_header_value"] = header[1]
 
         def get_kfp_healthz(self, sleep_duration: int = 5) -> Any:
             """Not while it is built: the real one tries for 25 seconds."""
@@ -58,7 +59,6 @@ def connected(settings: KfpSettings) -> Any:
     try:
         made = Client(
             host=settings.url,
-            cookies=cookie,
             ssl_ca_cert=str(settings.ca_path) if settings.ca_path is not None else None,
             credentials=Token() if settings.token_path is not None else None,
             ui_host=settings.ui_url or None,
@@ -67,8 +67,25 @@ def connected(settings: KfpSettings) -> Any:
         raise Unavailable(
             f"Kubeflow Pipelines at {settings.url} cannot be talked to: {error}", next_step="Check --ca-file."
         ) from None
+    _authenticated(made, settings)
     _bounded(made, (CONNECT_SECONDS, settings.request_timeout))
+    _strict(made, settings.url)
     return made
+
+
+def _authenticated(client: Any, settings: KfpSettings) -> None:
+    """Cookie and header are read for every call, as the token is: a login ends, and is renewed in the file."""
+    api = client._run_api.api_client
+    call = api.call_api
+
+    def authenticated(*args: Any, **options: Any) -> Any:
+        if settings.cookie_path is not None:
+            api.cookie = read_secret(settings.cookie_path, "cookie")
+        if settings.header_value_path is not None:
+            api.set_default_header(settings.header_name, read_secret(settings.header_value_path, "header value"))
+        return call(*args, **options)
+
+    api.call_api = authenticated
 
 
 def _bounded(client: Any, seconds: tuple[float, float]) -> None:
@@ -87,3 +104,18 @@ def _bounded(client: Any, seconds: tuple[float, float]) -> None:
             raise error.__context__ from None
 
     api.call_api = bounded
+
+
+def _strict(client: Any, url: str) -> None:
+    """An answer that is not the API's counts as none."""
+    import kfp_server_api  # noqa: PLC0415
+
+    api = client._run_api.api_client
+    read = api.deserialize
+
+    def strictly(response: Any, kind: str) -> Any:
+        fields = getattr(getattr(kfp_server_api, kind, None), "attribute_map", {})
+        refuse_foreign(url, response.data, set(fields.values()))
+        return read(response, kind)
+
+    api.deserialize = strictly

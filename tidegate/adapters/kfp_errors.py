@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +14,11 @@ from tidegate.errors import Conflict, Denied, InvalidInput, NotFound, TidegateEr
 
 _LONGEST = 600
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
-_MISSING = ("not found", "record not found", "failed to get")
+_MISSING = "ResourceNotFoundError"
+"""How the server itself says that it has no such thing, also within a 500. A database that does not answer is one, too,
+and reads "Failed to get run: …"."""
+_TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
+_EXCERPT = 80
 _REFUSED = frozenset({301, 302, 303, 307, 308, 401, 403})
 _NO_CONTROL = "Check that the file holds one line."
 
@@ -51,6 +55,30 @@ def told(url: str, doing: str) -> Iterator[None]:
         ) from None
 
 
+def refuse_foreign(url: str, text: str, fields: Collection[str]) -> None:
+    """A success must be the API's own. The client takes a page of HTML for an answer without content: for an empty KFP.
+
+    Args:
+        fields: what an answer of this kind may have; it may leave out all that is empty.
+
+    Raises:
+        Unavailable: says what came instead.
+    """
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if isinstance(found, dict) and (not found or not fields or not found.keys().isdisjoint(fields)):
+        return
+    title = _TITLE.search(text)
+    said = f"a page, {_short(title.group(1))!r}" if title else repr(_short(text[:_EXCERPT])) if text else "nothing"
+    raise Unavailable(
+        f"{url} answers, but not as the API of Kubeflow Pipelines does: with {said}",
+        next_step="Check that TIDEGATE_KFP__URL or --url names the API, not a dashboard before it, and whether a "
+        "login (--cookie-file) or a maintenance page stands in between.",
+    )
+
+
 def _of_answer(url: str, doing: str, error: Any) -> TidegateError:
     status, said = int(error.status or 0), _message(error)
     if not status:
@@ -62,13 +90,22 @@ def _of_answer(url: str, doing: str, error: Any) -> TidegateError:
         return Conflict(f"{place} has {doing} already: {said}", next_step="Use another name.")
     if status == 400:
         return InvalidInput(f"{place} refuses {doing}: {said}", next_step="Correct what it names.")
-    if status == 404 or (status >= 500 and any(word in said.lower() for word in _MISSING)):
+    if (status == 404 and _is_of_api(error)) or (status >= 500 and _MISSING in said):
         return NotFound(
             f"{place} does not know {doing}: {said}", next_step="List what there is with 'tidegate pipelines list'."
         )
-    return Unavailable(
-        f"{place} answers {doing} with {status}: {said}", next_step="Try again; see its API server's log."
-    )
+    step = "Try again; see its API server's log."
+    if status == 404:  # of whatever stands before it, or in its place while it is deployed anew
+        step = "That is no answer of its API: check TIDEGATE_KFP__URL or --url, and that its API server runs."
+    return Unavailable(f"{place} answers {doing} with {status}: {said}", next_step=step)
+
+
+def _is_of_api(error: Any) -> bool:
+    """The API says even "not found" in JSON."""
+    try:
+        return isinstance(json.loads(error.body or ""), dict)
+    except ValueError:
+        return False
 
 
 def _refusal(place: str, doing: str, status: int, said: str) -> Denied:

@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 
 from tidegate.adapters.kfp_client import KfpApi, Run, Task
 from tidegate.adapters.kfp_packages import split_spec
-from tidegate.errors import GateFailed, InvalidInput, ResourceExhausted, TidegateError, Unavailable
+from tidegate.errors import ResourceExhausted, TidegateError, Unavailable
 from tidegate.wire import PROGRESS_MARK, error_from_line
 
 _POLL_SECONDS = 2.0
@@ -33,6 +33,10 @@ class RunEvent:
     step: str
     text: str = ""
     seconds: float = 0.0
+
+
+class ReasonUnknown(Unavailable):
+    """A run failed, and neither a log nor KFP nor a pod says why: it may have been a gate's no, or a lost node."""
 
 
 class Pods(Protocol):
@@ -111,6 +115,9 @@ def follow(
     while True:
         try:
             found = api.run(run)
+            for event in _news(api, found, seen, pods):
+                on_event(event)
+            failure = why(api, found, pods) if found.ended and found.state != "succeeded" else None
             lost_since = 0.0
         except Unavailable:
             lost_since = lost_since or time.monotonic()
@@ -118,11 +125,9 @@ def follow(
                 raise
             time.sleep(poll_seconds)
             continue
-        for event in _news(api, found, seen, pods):
-            on_event(event)
+        if failure is not None:
+            raise failure
         if found.ended:
-            if found.state != "succeeded":
-                raise why(api, found, pods)
             return found
         time.sleep(poll_seconds)
 
@@ -132,6 +137,7 @@ def _news(api: KfpApi, run: Run, seen: _Seen, pods: Pods | None) -> Iterator[Run
         before = seen.states.get(task.name)
         if before is None and task.state != "pending":
             yield RunEvent(kind="started", step=task.name)
+            seen.states[task.name] = "running"  # said once, also when the log cannot be read now
         if task.state == "running" or (before == "running" and task.state != before):
             yield from _said(api, run, task, seen, pods)
         if task.state != before and task.state in {"succeeded", "failed"}:
@@ -176,7 +182,11 @@ def _seconds(task: Task) -> float:
 
 
 def why(api: KfpApi, run: Run, pods: Pods | None = None) -> TidegateError:
-    """Why a run did not succeed: the failing step's own error, else what is known of its pods."""
+    """Why a run did not succeed: the failing step's own error, else what is known of its pods.
+
+    Raises:
+        Unavailable: KFP does not answer now.
+    """
     page = f"See {api.run_url(run.id)}."
     failed = [task for task in steps(run) if task.state == "failed"]
     logs = {task.name: list(_logs(api, run, task, pods).values()) for task in failed}
@@ -196,11 +206,11 @@ def why(api: KfpApi, run: Run, pods: Pods | None = None) -> TidegateError:
         for line in text.splitlines()
         if line.strip() and not _LAUNCHER.match(line)
     ]
-    if not reasons:
-        reasons = [f"its log ends with: {last[-1][:300]}" if last else "its pods and their logs are gone"]
-    told = "; ".join(dict.fromkeys(reasons))
+    if not reasons and last:
+        reasons = [f"its log ends with: {last[-1][:300]}"]
+    told = "; ".join(dict.fromkeys(reasons)) or "nothing says why: its pods and their logs are gone"
     which = f"step {', '.join(map(repr, logs))}" if logs else "no step that KFP tells"
-    cls = ResourceExhausted if "OOMKilled" in told else Unavailable
+    cls = (ResourceExhausted if "OOMKilled" in told else Unavailable) if reasons else ReasonUnknown
     return cls(f"run {run.name!r} failed at {which}: {told}", next_step=page)
 
 
@@ -211,8 +221,3 @@ def _told_error(logs: Sequence[str]) -> TidegateError | None:
         if errors:
             return errors[-1]
     return None
-
-
-def is_transient(error: TidegateError) -> bool:
-    """Whether the same run tried again can succeed."""
-    return isinstance(error, Unavailable | ResourceExhausted) and not isinstance(error, GateFailed | InvalidInput)

@@ -1,8 +1,10 @@
 """RunLauncher of the profile `cluster`: a retraining is a run of the pipeline `retrain` on Kubeflow Pipelines.
 
 The run has the request's name and is looked up by it before it is made: KFP itself takes any number of runs of one
-name. Between two receivers stands the dispatcher's lease; should a run be made twice all the same, the oldest counts,
-and the steps of both find the same jobs by the same name, so that nothing is trained or registered twice.
+name. Between two receivers stands the dispatcher's lease. Should a run be made twice all the same (KFP makes one whose
+answer was given up long before), the oldest counts, and the steps of both find the same jobs by the same name: of two
+RayJobs the API server takes one, and of two steps that work in their own pods one takes the attempt and the other waits
+for it. So nothing is trained or registered twice.
 """
 
 from __future__ import annotations
@@ -11,15 +13,18 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Literal
 
+from tidegate.adapters.job_folder import JobFolder, folder_uri, is_transient
 from tidegate.adapters.kfp_arguments import check_arguments
-from tidegate.adapters.kfp_client import KfpApi, PipelineVersion, Run
-from tidegate.adapters.kfp_follow import Pods, is_transient, why
-from tidegate.adapters.kfp_packages import caches, parameters, split_spec
+from tidegate.adapters.kfp_client import KfpApi, Run
+from tidegate.adapters.kfp_follow import Pods, ReasonUnknown, steps, why
+from tidegate.adapters.kfp_packages import parameters, refuse_caching, split_spec
+from tidegate.adapters.kfp_versions import find_version
 from tidegate.adapters.retrain_runs import PIPELINE, retrain_arguments, run_name
 from tidegate.domain.drift import RetrainRequest
-from tidegate.errors import ContractBroken, NotFound
+from tidegate.errors import TidegateError, Unavailable
 from tidegate.kfp_settings import KfpSettings
-from tidegate.ports import RunFailure
+from tidegate.ports import RunFailure, unclaimed
+from tidegate.wire import error_from_dict
 
 
 class KfpRunLauncher:
@@ -27,40 +32,45 @@ class KfpRunLauncher:
 
     Args:
         settings: how KFP is reached; it is reached when a run is to be started or looked at, not before.
+        artifacts_uri: where the runs' job folders are, for the verdict of a step whose log is gone; unset, or not
+            readable from here: such a run has failed for good.
         connect: the API, for tests of what surrounds it.
         pods: the API server, where it is in reach.
     """
 
     def __init__(
-        self, settings: KfpSettings, *, connect: Callable[[KfpSettings], KfpApi] = KfpApi, pods: Pods | None = None
+        self,
+        settings: KfpSettings,
+        *,
+        artifacts_uri: str = "",
+        connect: Callable[[KfpSettings], KfpApi] = KfpApi,
+        pods: Pods | None = None,
     ) -> None:
         self._settings = settings
+        self._artifacts_uri = artifacts_uri
         self._connect = connect
         self._pods = pods
         self._opened: KfpApi | None = None
 
-    def start(self, request: RetrainRequest) -> str:
+    def start(self, request: RetrainRequest, *, claim: Callable[[], None] = unclaimed) -> str:
         """The name of the request's run, which is made unless it is there.
 
+        Args:
+            claim: called right before the run is made.
+
         Raises:
+            ImpossibleRequest: the request names no deployment.
             NotFound: the pipeline was not uploaded.
-            ContractBroken: its newest version caches, and would train nothing.
+            ContractBroken: its version caches, and would train nothing.
             Unavailable: KFP does not answer.
         """
-        name = run_name(request)
+        name, arguments = run_name(request), retrain_arguments(request)
         if self._find(name) is None:
-            version = self._version()
+            version = find_version(self._api, PIPELINE)
             spec, _ = split_spec(version.spec)
-            cached = caches(spec)
-            if cached:
-                raise ContractBroken(
-                    f"version {version.name!r} of pipeline {PIPELINE!r} caches {', '.join(cached)}: "
-                    "a retraining with equal parameters would train nothing",
-                    next_step="Upload the pipeline with 'tidegate pipelines upload'.",
-                )
-            arguments = retrain_arguments(request)
+            refuse_caching(PIPELINE, version.name, spec)
             check_arguments(PIPELINE, parameters(spec), arguments)
-            self._api.start(name, version.pipeline, version.id, arguments)
+            self._api.start(name, version.pipeline, version.id, arguments, claim=claim)
         return name
 
     def state(self, run: str) -> Literal["running", "succeeded", "failed"]:
@@ -73,15 +83,39 @@ class KfpRunLauncher:
         return "succeeded" if found.state == "succeeded" else "failed"
 
     def failure(self, run: str) -> RunFailure | None:
-        """Why a failed run failed, from the failing step's own log."""
+        """Why a failed run failed, from the failing step's own log, or what it left in the artifact store.
+
+        A run that nothing says anything about is not begun again: it may have been a gate's no.
+
+        Raises:
+            Unavailable: KFP does not answer now.
+        """
         found = self._find(run)
         if found is None:
             return RunFailure(reason=f"run {run} is not there any more; somebody deleted it", transient=False)
-        if self.state(run) != "failed":
+        if not found.ended or found.state == "succeeded":
             return None
-        error = why(self._api, self._api.run(found.id), self._pods)
+        details = self._api.run(found.id)
+        error = why(self._api, details, self._pods)
+        if isinstance(error, ReasonUnknown):
+            error = self._verdict(run, details) or error
         ended = found.terminated or found.state == "canceled"  # somebody wanted it to end
-        return RunFailure(reason=f"run {run}: {error}", transient=is_transient(error) and not ended)
+        transient = is_transient(error) and not isinstance(error, ReasonUnknown) and not ended
+        return RunFailure(reason=f"run {run}: {error}", transient=transient)
+
+    def _verdict(self, run: str, details: Run) -> TidegateError | None:
+        """What the failing steps' jobs left; None when there are none, or they cannot be read from here."""
+        failed = [task.name for task in steps(details) if task.state == "failed"]
+        if not (failed and self._artifacts_uri):
+            return None
+        try:
+            for step in failed:
+                last = JobFolder(folder_uri(self._artifacts_uri, f"{run}/{step}")).last()
+                if last is not None and last.state == "failed":
+                    return error_from_dict(last.error or {})
+        except TidegateError:
+            return None
+        return Unavailable(f"step {', '.join(failed)} was lost before it came to an end")
 
     def since(self, run: str) -> datetime | None:
         """When the run was made."""
@@ -97,11 +131,3 @@ class KfpRunLauncher:
     def _find(self, name: str) -> Run | None:
         found = self._api.runs_named(name)
         return found[-1] if found else None  # newest first
-
-    def _version(self) -> PipelineVersion:
-        versions = self._api.versions(self._api.must_have(PIPELINE).id)
-        if not versions:
-            raise NotFound(
-                f"pipeline {PIPELINE!r} has no version", next_step="Upload one with 'tidegate pipelines upload'."
-            )
-        return versions[0]

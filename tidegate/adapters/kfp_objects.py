@@ -83,6 +83,7 @@ class Schedule:
     parameters: Mapping[str, Any]
     description: str
     service_account: str
+    experiment: str
 
 
 def pipeline_of(item: Any) -> Pipeline:
@@ -151,4 +152,5 @@ def schedule_of(item: Any) -> Schedule:
         parameters=dict(config.parameters or {}) if config else {},
         description=item.description or "",
         service_account=item.service_account or "",
+        experiment=item.experiment_id or "",
     )

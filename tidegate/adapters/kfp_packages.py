@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from tidegate.adapters.kfp_arguments import Parameter
-from tidegate.errors import InvalidInput
+from tidegate.errors import ContractBroken, InvalidInput
 
 _TYPES = {
     "STRING": "String",
@@ -103,9 +103,25 @@ def content_digest(found: Mapping[str, Any]) -> str:
 
 
 def caches(spec: Mapping[str, Any]) -> list[str]:
-    """The tasks of a pipeline whose results may be taken from an earlier run."""
-    tasks = spec.get("root", {}).get("dag", {}).get("tasks", {})
-    return [name for name, task in tasks.items() if task.get("cachingOptions", {}).get("enableCache")]
+    """The tasks of a pipeline, and of pipelines in it, whose results may be taken from an earlier run."""
+    dags = [spec.get("root", {}), *spec.get("components", {}).values()]
+    tasks = [found for item in dags for found in item.get("dag", {}).get("tasks", {}).items()]
+    return [name for name, task in tasks if task.get("cachingOptions", {}).get("enableCache")]
+
+
+def refuse_caching(pipeline: str, version: str, spec: Mapping[str, Any]) -> None:
+    """No run of a version that caches.
+
+    Raises:
+        ContractBroken: names its tasks.
+    """
+    if cached := caches(spec):
+        raise ContractBroken(
+            f"version {version!r} of pipeline {pipeline!r} caches {', '.join(cached)}: "
+            "a run with equal parameters would take an earlier run's results, and do and register nothing",
+            next_step="Upload this release's pipelines with 'tidegate pipelines upload'; in a pipeline of your own, "
+            "set_caching_options(enable_caching=False) for every task.",
+        )
 
 
 def _evened(value: Any) -> Any:

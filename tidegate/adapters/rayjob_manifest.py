@@ -33,7 +33,7 @@ _LONGEST_NAME: Final = 47
 _HASH: Final = 16
 _NO_CHARACTERS = re.compile(r"[^a-z0-9]+")
 _SPARE_SECONDS: Final = 120
-"""The step notices first and says why; KubeRay's own deadlines are for when no step is there."""
+"""A step notices first that its job does not begin and says why; KubeRay's deadline is for when no step is there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +74,7 @@ def rayjob(job: JobSpec, attempt: int, folder: str, site: JobSite) -> Json:
         "entrypoint": _entrypoint(folder, attempt, settings),
         "submissionMode": "HTTPMode",
         "backoffLimit": 0,
-        "activeDeadlineSeconds": settings.deadline_seconds + _SPARE_SECONDS,
+        "activeDeadlineSeconds": settings.deadline_seconds,  # KubeRay's to notice, and the step's to tell
     }
     if settings.cluster:
         spec["clusterSelector"] = {CLUSTER_LABEL: settings.cluster}

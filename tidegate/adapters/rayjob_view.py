@@ -10,7 +10,7 @@ from tidegate.adapters.kube.api import KubeApi
 from tidegate.adapters.kube.kinds import Object
 from tidegate.adapters.kube.pods import POD, troubles
 from tidegate.adapters.rayjob_manifest import CLUSTER_LABEL, RAY_JOB
-from tidegate.errors import ResourceExhausted, TidegateError, Unavailable
+from tidegate.errors import InvalidInput, ResourceExhausted, TidegateError, Unavailable
 
 GRACE_SECONDS: float = 20.0
 """Between the end of a RayJob and its outcome in the store, which may show it late."""
@@ -18,6 +18,9 @@ _SILENT_SECONDS: Final = 60.0
 """A RayJob without any status for so long has no operator."""
 _ENDED: Final = frozenset({"Complete", "Failed", "ValidationFailed"})
 _BEFORE_WORK: Final = frozenset({"", "Initializing", "Waiting", "Retrying"})
+_TOO_LONG: Final = "DeadlineExceeded"
+_NEVER_BEGAN: Final = "PreRunningDeadlineExceeded"
+"""Reasons of KubeRay's for its own deadlines; the second is for when no step is there to notice."""
 _QUEUED: Final = frozenset({"Suspended", "Suspending"})
 
 
@@ -43,7 +46,7 @@ class RayJobView:
             self._state = state
             news.append(f"RayJob {self._name}: {state or 'created'}{self._reason(status)}")
         if state in _ENDED:
-            return news, self._ended(status)
+            return news, self._ended(body.get("spec") or {}, status)
         if state in _QUEUED:
             self._waiting_since = time.monotonic()  # a queue may be long
         if state in _BEFORE_WORK:
@@ -65,16 +68,29 @@ class RayJobView:
             return [], Unavailable(f"RayJob {self._name} was deleted before it ended", next_step=step)
         return [], None
 
-    def _ended(self, status: Object) -> TidegateError | None:
+    def _ended(self, spec: Object, status: Object) -> TidegateError | None:
         if self._patient():
             return None
+        if status.get("reason") == _TOO_LONG:
+            return self._too_long(spec)
         found = self._troubles(status)
+        if status.get("reason") == _NEVER_BEGAN:
+            return self._never_began(found)
         told = "; ".join([*found, str(status.get("message") or "")]).strip("; ") or "its pods are gone"
         reason = str(status.get("reason") or status.get("jobStatus") or status.get("jobDeploymentStatus"))
         problem = f"RayJob {self._name} ended without an outcome ({reason}): {told[:600]}"
         if "OOMKilled" in told:
             return ResourceExhausted(problem, next_step="Give the node pool's pods more memory, or train smaller.")
         return Unavailable(problem, next_step="The step is tried again; see the RayJob's events and pods.")
+
+    def _too_long(self, spec: Object) -> TidegateError:
+        """Final: the same work takes as long again, and costs as much."""
+        seconds = spec.get("activeDeadlineSeconds", "?")
+        return InvalidInput(
+            f"RayJob {self._name} did not end within {seconds} s and was ended ({_TOO_LONG})",
+            next_step="Give it longer (training.deadlineSeconds in the site file, then compile and upload), "
+            "or less to do: fewer steps or rows, more workers, a faster node pool.",
+        )
 
     def _never_began(self, found: list[str]) -> TidegateError:
         told = "; ".join(found) or "nobody says why"

@@ -10,6 +10,10 @@ from tidegate.errors import InvalidInput
 PIPELINE: Final = "retrain"
 
 
+class ImpossibleRequest(InvalidInput):
+    """A request that no run can carry out, however often it is tried."""
+
+
 def run_name(request: RetrainRequest) -> str:
     """The run of the request's current attempt: its key, with a number after the first."""
     return request.key if request.attempts == 0 else f"{request.key}.{request.attempts + 1}"
@@ -25,10 +29,10 @@ def retrain_arguments(
         seed: None takes the pipeline's own.
 
     Raises:
-        InvalidInput: the request names no deployment.
+        ImpossibleRequest: the request names no deployment.
     """
     if request.deployment is None:
-        raise InvalidInput(
+        raise ImpossibleRequest(
             f"retraining request {request.key} names no deployment",
             next_step="Give the alert a label 'deployment'; the new rows are those of its traffic.",
         )

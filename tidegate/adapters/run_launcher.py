@@ -25,7 +25,7 @@ from tidegate.adapters.retrain_runs import run_name
 from tidegate.adapters.run_supervisor import EXIT, LOCK, LOG, STARTED
 from tidegate.domain.drift import RetrainRequest
 from tidegate.errors import InvalidInput, ResourceExhausted, Unavailable
-from tidegate.ports import RunFailure
+from tidegate.ports import RunFailure, unclaimed
 
 Command = Callable[[RetrainRequest], Sequence[str]]
 
@@ -58,8 +58,8 @@ class LocalRunLauncher:
         self._env = dict(env or {})
         self._children: list[subprocess.Popen[bytes]] = []
 
-    def start(self, request: RetrainRequest) -> str:
-        """Starts the run of this request, or attaches to it.
+    def start(self, request: RetrainRequest, *, claim: Callable[[], None] = unclaimed) -> str:
+        """Starts the run of this request, or attaches to it. The lock file is the claim, for any number of launchers.
 
         The id is the key; after n failed attempts (`request.attempts`) it is `<key>.<n + 1>`, a new run.
 
@@ -67,6 +67,7 @@ class LocalRunLauncher:
             Unavailable: the supervisor did not come up.
             ResourceExhausted: no room for the run's folder or no process to be had.
         """
+        del claim
         run = run_name(request)
         folder = self._folder(run)
         try:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 from urllib.request import pathname2url
 
@@ -109,6 +112,29 @@ def write_bytes(uri: str, data: bytes) -> None:
             filesystem.pipe_file(path, data, **write_limit(filesystem, len(data)))
 
 
+def create_text(uri: str, text: str) -> bool:
+    """Writes a file unless there is one: of several writers one creates it.
+
+    That is exact on a local disk and on S3 that knows conditional writes; of other storage's drivers some only look
+    before they write, and two writers of one moment may then both believe that they created it.
+
+    Returns:
+        Whether the file holds this text. So a writer whose answer was lost learns that the file is its own; let the
+        texts of two writers differ.
+
+    Raises:
+        ResourceExhausted: the disk is full.
+        Unavailable: the storage does not answer or refuses.
+    """
+    data = text.encode()
+    with translated(uri):
+        if is_local(uri):
+            _create_local(local(uri), data)
+        else:
+            _create_remote(*open_remote(uri), data)
+        return read_bytes(uri) == data
+
+
 def upload(path: Path, uri: str) -> None:
     """A local file's content to a remote address, part by part; it is seen there when it is complete.
 
@@ -207,6 +233,18 @@ def remove_tree(uri: str) -> None:
 
 
 def _write_local(path: Path, data: bytes) -> None:
+    with _written(path, data) as part:
+        part.replace(path)
+
+
+def _create_local(path: Path, data: bytes) -> None:
+    with _written(path, data) as part, suppress(FileExistsError):
+        os.link(part, path)  # unlike a rename, it replaces nothing
+
+
+@contextmanager
+def _written(path: Path, data: bytes) -> Iterator[Path]:
+    """The content of a file-to-be, safely on the disk beside it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{new_id()}.part")
     try:
@@ -214,9 +252,23 @@ def _write_local(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        part.replace(path)
+        yield part
     finally:
         part.unlink(missing_ok=True)
+
+
+def _create_remote(filesystem: Any, path: str, data: bytes) -> None:
+    """Writes unless something is there; who was first is told by what is there afterwards."""
+    limit = write_limit(filesystem, len(data))
+    try:
+        filesystem.pipe_file(path, data, mode="create", **limit)
+    except (OSError, TypeError) as error:
+        if filesystem.exists(path):
+            return
+        # No conditional writes: the server says so (501), or the driver does not know the argument.
+        if not isinstance(error, TypeError) and error.errno != errno.ENOSYS:
+            raise
+        filesystem.pipe_file(path, data, **limit)
 
 
 def _move_into_place(part: Path, target: Path) -> None:

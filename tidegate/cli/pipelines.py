@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +23,7 @@ from tidegate.cli.kfp_options import (
 )
 from tidegate.cli.options import ContextOption, NamespaceOption
 from tidegate.cli.output import Format, OutputOption, console, render
+from tidegate.cli.pipelines_list import list_all
 from tidegate.cli.pipelines_schedule import schedule
 from tidegate.errors import InvalidInput
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Compile, upload, run and schedule pipelines on Kubeflow Pipelines.")
 app.command()(schedule)
 
+_VERSION_HELP = "Version of the pipeline. Default: TIDEGATE_KFP__VERSION, else the newest."
 _NAMES = "fine-tune, retrain, drift-check"
 
 
@@ -74,7 +75,8 @@ def upload(  # noqa: PLR0913, PLR0917 - the options of one command
     """
     from tempfile import TemporaryDirectory  # noqa: PLC0415
 
-    from pipelines.publish import upload as publish  # noqa: PLC0415 - KFP is not for --help
+    from pipelines.publish import not_run  # noqa: PLC0415 - KFP is not for --help
+    from pipelines.publish import upload as publish  # noqa: PLC0415
     from tidegate.adapters.kfp_packages import read_package  # noqa: PLC0415
 
     if packages and site is not None:
@@ -86,6 +88,8 @@ def upload(  # noqa: PLR0913, PLR0917 - the options of one command
         api = connect(url, kfp_namespace, token_file, cookie_file, header_file, ca_file)
         done = [publish(api, package, version) for package in found]
     render(done, output, {"pipeline": "pipeline", "version": "version", "result": "result"})
+    for note in filter(None, map(not_run, done)):
+        console(stderr=True).print(note, markup=False)
 
 
 @app.command()
@@ -94,7 +98,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options of one command
     parameter: ParameterOption = None,
     params: ParametersOption = None,
     name: Annotated[str, typer.Option(help="Name of the run; one name is one run. Default: made up.")] = "",
-    version: Annotated[str, typer.Option(help="Version of the pipeline. Default: the newest.")] = "",
+    version: Annotated[str, typer.Option(help=_VERSION_HELP)] = "",
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end; exit with its error.")] = False,
     url: UrlOption = "",
     kfp_namespace: KfpNamespaceOption = "",
@@ -127,67 +131,6 @@ def run(  # noqa: PLR0913, PLR0917 - the options of one command
         out.print(f"run {made.name} succeeded", markup=False)
 
 
-@app.command("list")
-def list_all(  # noqa: PLR0913, PLR0917 - the options of one command
-    what: Annotated[str, typer.Argument(help="pipelines, versions, runs or schedules.")] = "runs",
-    pipeline: Annotated[str, typer.Option(help="Of this pipeline.")] = "",
-    limit: Annotated[int, typer.Option(help="The newest so many runs.", min=1, max=100)] = 20,
-    url: UrlOption = "",
-    kfp_namespace: KfpNamespaceOption = "",
-    token_file: TokenOption = None,
-    cookie_file: CookieOption = None,
-    header_file: HeaderOption = "",
-    ca_file: CaOption = None,
-    output: OutputOption = Format.table,
-) -> None:
-    """List what Kubeflow Pipelines has: pipelines, versions, runs or schedules."""
-    kinds = ("pipelines", "versions", "runs", "schedules")
-    if what not in kinds:
-        raise InvalidInput(f"there is nothing called {what!r} to list", next_step=f"List one of {', '.join(kinds)}.")
-    api = connect(url, kfp_namespace, token_file, cookie_file, header_file, ca_file)
-    known = [item for item in api.pipelines() if not pipeline or item.name == pipeline]
-    if pipeline and not known:
-        api.must_have(pipeline)
-    names = {item.id: item.name for item in known}
-    versions = {item.id: item for owner in known for item in api.versions(owner.id)} if what != "pipelines" else {}
-    rows: list[dict[str, Any]]
-    if what == "pipelines":
-        rows = [{"pipeline": item.name, "created": _time(item.created), "id": item.id} for item in known]
-    elif what == "versions":
-        rows = [
-            {"pipeline": names[item.pipeline], "version": item.name, "created": _time(item.created), "id": item.id}
-            for item in versions.values()
-        ]
-    elif what == "runs":
-        rows = [
-            {
-                "run": item.name,
-                "pipeline": names.get(item.pipeline, ""),
-                "version": versions[item.version].name if item.version in versions else "",
-                "state": item.state,
-                "started": _time(item.created),
-                "id": item.id,
-            }
-            for item in api.runs(limit)
-            if not pipeline or item.pipeline in names
-        ]
-    else:
-        rows = [
-            {
-                "schedule": item.name,
-                "pipeline": names.get(item.pipeline, ""),
-                "version": versions[item.version].name if item.version in versions else "",
-                "cron": item.cron,
-                "enabled": item.enabled,
-                "parameters": dict(item.parameters),
-                "id": item.id,
-            }
-            for item in api.schedules()
-            if not pipeline or item.pipeline in names
-        ]
-    render(rows, output, empty=f"no {what} yet")
-
-
 def _compiled(site: Path | None, folder: Path) -> list[Path]:
     from pipelines.packages import compile_site  # noqa: PLC0415 - KFP takes seconds
     from pipelines.site import read_site  # noqa: PLC0415
@@ -207,5 +150,4 @@ def _telling(out: Any) -> Any:
     return told
 
 
-def _time(value: datetime | None) -> str:
-    return value.astimezone(UTC).isoformat(timespec="seconds") if value is not None else ""
+app.command("list")(list_all)

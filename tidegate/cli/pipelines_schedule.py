@@ -28,11 +28,16 @@ def schedule(  # noqa: PLR0913, PLR0917 - the options of one command
         str, typer.Option(help="When: minute hour day month weekday, e.g. '30 2 * * *'.", metavar="CRON")
     ] = "",
     timezone: Annotated[
-        str, typer.Option(help="Time zone of the cron line; must be the installation's (TIDEGATE_KFP__TIMEZONE).")
+        str,
+        typer.Option(
+            help="Time zone of the cron line; refused unless TIDEGATE_KFP__TIMEZONE says that it is the installation's."
+        ),
     ] = "",
     parameter: ParameterOption = None,
     params: ParametersOption = None,
-    version: Annotated[str, typer.Option(help="Version of the pipeline. Default: the newest.")] = "",
+    version: Annotated[
+        str, typer.Option(help="Version of the pipeline. Default: TIDEGATE_KFP__VERSION, else the newest.")
+    ] = "",
     disabled: Annotated[bool, typer.Option("--disabled", help="Make it, but switched off.")] = False,
     enable: Annotated[bool, typer.Option("--enable", help="Switch an existing one on.")] = False,
     disable: Annotated[bool, typer.Option("--disable", help="Switch an existing one off.")] = False,
@@ -56,9 +61,20 @@ def schedule(  # noqa: PLR0913, PLR0917 - the options of one command
     changes = [
         option for option, given in (("--enable", enable), ("--disable", disable), ("--delete", delete)) if given
     ]
-    if len(changes) > 1 or (changes and (cron or pipeline)):
+    made_with = {
+        "--pipeline": pipeline,
+        "--cron": cron,
+        "--timezone": timezone,
+        "--parameter": parameter,
+        "--params": params,
+        "--version": version,
+        "--disabled": disabled,
+    }
+    beside = [*changes[1:], *(option for option, given in made_with.items() if given)]
+    if changes and beside:
         raise InvalidInput(
-            f"{' and '.join(changes)} cannot be given with another change", next_step="Say one thing at a time."
+            f"{changes[0]} changes nothing else, and {', '.join(beside)} would be ignored",
+            next_step="Say one thing at a time; to change a schedule, give --pipeline, --cron and its parameters anew.",
         )
     if not changes and not (cron and pipeline):
         raise InvalidInput(

@@ -11,6 +11,7 @@ from tidegate.db import Database, insert
 from tidegate.domain.drift import RetrainRequest, RetrainStatus
 from tidegate.errors import Conflict, NotFound
 from tidegate.ledger import Ledger
+from tidegate.store.leases import Fence, check_fence
 from tidegate.store.tables import retraining
 
 _ACTIVE = ("pending", "running")
@@ -76,7 +77,7 @@ class RetrainStore:
             bodies = conn.execute(query.order_by(retraining.c.created_at, retraining.c.key)).scalars()
             return [RetrainRequest.model_validate_json(body) for body in bodies]
 
-    def update(
+    def update(  # noqa: PLR0913 - what may change, and what guards it
         self,
         key: str,
         status: RetrainStatus,
@@ -85,15 +86,23 @@ class RetrainStore:
         *,
         attempts: int | None = None,
         actor: str = "dispatcher",
+        was: RetrainStatus | None = None,
+        fence: Fence | None = None,
         conn: sa.Connection | None = None,
     ) -> RetrainRequest:
         """Moves a request on; fields that are None stay as they are.
 
+        Args:
+            was: what it must be until now.
+            fence: of the dispatcher's lease.
+
         Raises:
             NotFound: there is no such request.
-            Conflict: it would become active beside another active request of its model.
+            Conflict: it would become active beside another active request of its model, it is not what it `was`, or
+                the fence is of the past.
         """
         with self._db.write(conn) as own:
+            check_fence(own, fence)
             where = retraining.c.key == key
             body = own.execute(sa.select(retraining.c.body).where(where).with_for_update()).scalar_one_or_none()
             if body is None:
@@ -102,6 +111,10 @@ class RetrainStore:
                     next_step="List them with 'tidegate alerts retrainings'.",
                 )
             before = RetrainRequest.model_validate_json(body)
+            if was not in (None, before.status):
+                raise Conflict(
+                    f"retraining request {key!r} is {before.status}, not {was}", next_step="Read it again and decide."
+                )
             changed: dict[str, Any] = {"status_reason": reason, "run": run, "attempts": attempts}
             changes = {name: value for name, value in changed.items() if value is not None}
             after = before.model_copy(update={**changes, "status": status, "updated_at": self._clock.now()})

@@ -66,6 +66,9 @@
   "TIDEGATE_KFP__EXPERIMENT" $kfp.experiment
   "TIDEGATE_KFP__SERVICE_ACCOUNT" .Values.pipelines.serviceAccount
 -}}
+{{- with $kfp.version -}}
+{{- $_ := set $env "TIDEGATE_KFP__VERSION" . -}}
+{{- end -}}
 {{- with $kfp.uiUrl -}}
 {{- $_ := set $env "TIDEGATE_KFP__UI_URL" . -}}
 {{- end -}}

@@ -75,7 +75,7 @@
 {{- if and (eq $v.kfp.authentication "header") (not $v.kfp.headerName) -}}
 {{- $said = append $said "kfp.headerName is not set: name the header that kfp.authentication=header sends, for example kubeflow-userid" -}}
 {{- end -}}
-{{- if and (not $v.kfp.url) (or $v.kfp.existingSecret $v.kfp.caConfigMap $v.kfp.namespace $v.kfp.uiUrl (ne $v.kfp.authentication "none")) -}}
+{{- if and (not $v.kfp.url) (or $v.kfp.existingSecret $v.kfp.caConfigMap $v.kfp.namespace $v.kfp.uiUrl $v.kfp.version (ne $v.kfp.authentication "none")) -}}
 {{- $said = append $said "kfp.url is not set, but other values of kfp are: give the address of Kubeflow Pipelines' API" -}}
 {{- end -}}
 {{- if $said -}}

@@ -108,6 +108,7 @@ def test_all_that_is_missing_is_said_at_once_with_what_to_do(helm: Helm) -> None
         ({"kfp": {"existingSecret": "a", "url": "http://a"}}, "kfp.authentication=none uses none"),
         ({"kfp": {"authentication": "cookie", "url": "http://a"}}, "kfp.existingSecret is not set"),
         ({"kfp": {"namespace": "a"}}, "kfp.url is not set, but other values of kfp are"),
+        ({"kfp": {"version": "0.1.0"}}, "kfp.url is not set, but other values of kfp are"),
         ({"features": {"config": {"registry": "postgresql://a:secret@b/c"}}}, "features.config holds a password"),
         ({"features": {"config": {"online_store": {"password": "b"}}}}, "features.config holds a password"),
         (

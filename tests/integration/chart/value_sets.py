@@ -122,7 +122,13 @@ _STRICT_NETWORK: Json = {
     }
 }
 _AUTHORITY: Json = {"certificateAuthority": {"configMap": "company-ca"}}
-_KFP: Json = {"kfp": {"url": "https://kubeflow.example.com/pipeline", "uiUrl": "https://kubeflow.example.com"}}
+_KFP: Json = {
+    "kfp": {
+        "url": "https://kubeflow.example.com/pipeline",
+        "uiUrl": "https://kubeflow.example.com",
+        "version": "0.1.0-abc",
+    }
+}
 
 VALUE_SETS: dict[str, Json] = {
     "base": BASE,

@@ -11,6 +11,7 @@ from kfp import dsl
 
 from components import _step
 from tidegate.clock import ManualClock
+from tidegate.environment import RUN_VARIABLE
 from tidegate.errors import GateFailed, InvalidInput
 from tidegate.ports import JobProgress, JobSpec
 from tidegate.wire import error_from_line
@@ -59,10 +60,10 @@ def test_failure_is_one_line_that_the_runner_reads_and_no_traceback(
 
 
 def test_key_comes_from_the_pipeline_else_from_the_runner(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(_step.RUN_VARIABLE, "run-1")
+    monkeypatch.setenv(RUN_VARIABLE, "run-1")
     assert _step.step_key("prepare", "by-name") == "by-name/prepare"
     assert _step.step_key("prepare") == "run-1/prepare"
-    monkeypatch.delenv(_step.RUN_VARIABLE)
+    monkeypatch.delenv(RUN_VARIABLE)
     with pytest.raises(InvalidInput, match="does not know its run"):
         _step.step_key("prepare")
 

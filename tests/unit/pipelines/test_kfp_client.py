@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipelines.publish import find_version, start, upload
-from tests.kfp_api import KfpStandIn
+from pipelines import schedules
+from pipelines.publish import find_version, not_run, start, upload
+from tests.kfp_api import KfpStandIn, Refused
 from tests.kfp_contract import KfpContract, package
 from tests.kube_certs import write_certificates
+from tidegate.adapters.job_folder import JobFolder, Outcome, folder_uri
 from tidegate.adapters.kfp_client import KfpApi
 from tidegate.adapters.kfp_follow import RunEvent, follow, pod_names
 from tidegate.adapters.kfp_launcher import KfpRunLauncher
 from tidegate.adapters.kfp_packages import Package, read_package
+from tidegate.cli.pipelines_list import rows
 from tidegate.domain.drift import RetrainRequest
-from tidegate.errors import ContractBroken, Denied, GateFailed, InvalidInput, NotFound, Unavailable
+from tidegate.errors import ContractBroken, Denied, GateFailed, InvalidInput, NotFound, TidegateError, Unavailable
 from tidegate.kfp_settings import KfpSettings
 from tidegate.wire import PROGRESS_MARK, error_to_line
 
@@ -64,24 +69,33 @@ def test_credentials_of_files_are_sent_and_their_lack_is_said(
         assert KfpApi(KfpSettings.model_validate({"url": made.url, setting: path})).pipelines() == []
 
 
-def test_a_token_that_is_renewed_is_read_anew(tmp_path: Path) -> None:
-    path = tmp_path / "token"
-    path.write_text("one")
-    with KfpStandIn(headers={"Authorization": "Bearer one"}) as made:
-        api = KfpApi(KfpSettings(url=made.url, token_path=path))
-        made.headers["Authorization"] = "Bearer two"
+@pytest.mark.parametrize(
+    ("header", "value", "given"),
+    [
+        ("Authorization", "Bearer {}", {"token_path": "secret"}),
+        ("Cookie", "{}", {"cookie_path": "secret"}),
+        ("kubeflow-userid", "{}", {"header_name": "kubeflow-userid", "header_value_path": "secret"}),
+    ],
+)
+def test_a_secret_that_is_renewed_is_read_anew(tmp_path: Path, header: str, value: str, given: dict[str, str]) -> None:
+    path = tmp_path / "secret"
+    path.write_text("session=one")
+    paths = {name: str(path) if item == "secret" else item for name, item in given.items()}
+    with KfpStandIn(headers={header: value.format("session=one")}) as made:
+        api = KfpApi(KfpSettings.model_validate({"url": made.url, **paths}))
+        assert api.pipelines() == []
+        made.headers[header] = value.format("session=two")
         with pytest.raises(Denied):
             api.pipelines()
-        path.write_text("two")
+        path.write_text("session=two\n")
         assert api.pipelines() == []
 
 
-def test_a_proxy_s_header_is_sent(tmp_path: Path) -> None:
-    value = tmp_path / "user"
-    value.write_text("anna@example.com\n")
-    with KfpStandIn(headers={"kubeflow-userid": "anna@example.com"}) as made:
-        settings = KfpSettings(url=made.url, header_name="kubeflow-userid", header_value_path=value)
-        assert KfpApi(settings).pipelines() == []
+@pytest.mark.parametrize("half", [{"header_name": "kubeflow-userid"}, {"header_value_path": "user.txt"}])
+def test_half_of_a_proxy_s_header_is_refused(half: dict[str, str]) -> None:
+    with pytest.raises(InvalidInput, match="needs a name and a file") as caught:
+        KfpApi(KfpSettings.model_validate({"url": "http://127.0.0.1:1", **half}))
+    assert "--header-file" in caught.value.next_step
 
 
 def test_an_installation_of_many_users_wants_a_namespace_that_one_may_use() -> None:
@@ -127,6 +141,44 @@ def test_an_api_that_is_not_there_is_said_at_once(url: str) -> None:
 def test_an_address_must_be_one(url: str) -> None:
     with pytest.raises(InvalidInput):
         KfpApi(KfpSettings(url=url))
+
+
+FOREIGN = {
+    "<!doctype html><html><head><title>Kubeflow Central\nDashboard</title></head></html>": "Kubeflow Central Dashboard",
+    "Down for maintenance": "Down for maintenance",
+    '{"status": "up"}': "status",
+    "[]": r"\[\]",
+    "": "nothing",
+}
+
+
+@pytest.mark.parametrize("answer", FOREIGN)
+def test_what_answers_in_the_place_of_kubeflow_is_no_empty_kubeflow(
+    kfp: KfpApi, stand_in: KfpStandIn, retrain: Package, answer: str
+) -> None:
+    upload(kfp, retrain, "1")
+    launcher = KfpRunLauncher(KfpSettings(url=stand_in.url))
+    launcher.start(_request())
+    (run,) = stand_in.runs
+    stand_in.instead = answer
+    asks: list[Callable[[], object]] = [
+        lambda: KfpApi(KfpSettings(url=stand_in.url)),
+        kfp.pipelines,
+        kfp.schedules,
+        lambda: kfp.runs(20),
+        lambda: kfp.run(run),
+        lambda: launcher.state("retrain-1"),
+        lambda: launcher.failure("retrain-1"),
+        lambda: launcher.start(_request()),
+    ]
+    if not answer.startswith("{"):  # what says nothing but that it is done may be any object
+        asks.append(lambda: kfp.terminate(run))
+    for ask in asks:
+        with pytest.raises(Unavailable, match=FOREIGN[answer]) as caught:
+            ask()
+        assert "--url" in caught.value.next_step
+    stand_in.instead = None
+    assert launcher.state("retrain-1") == "running"
 
 
 # --- runs ------------------------------------------------------------------------------------------------------------
@@ -186,6 +238,42 @@ def test_each_try_of_a_step_is_told_from_its_beginning(kfp: KfpApi, stand_in: Kf
     assert told == ["started", *first_try, *second_try, "succeeded"]
 
 
+DATABASE_AWAY = Refused(500, "Failed to get a run: InternalServerError: Failed to get run: invalid connection")
+GONE = Refused(404, "default backend - 404", page=True)
+
+
+@pytest.mark.parametrize("refusal", [DATABASE_AWAY, GONE], ids=["its database", "its server"])
+@pytest.mark.parametrize("what", ["/runs/", "/versions/", "/log"])
+def test_what_is_away_for_a_moment_is_waited_for(
+    kfp: KfpApi, stand_in: KfpStandIn, package: Package, refusal: Refused, what: str
+) -> None:
+    run = _started(kfp, package)
+    stand_in.end(run, "RUNNING", log=f"{PROGRESS_MARK}begins\n")
+    stand_in.away[what] = refusal
+    told: list[RunEvent] = []
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(follow, kfp, run, told.append, poll_seconds=0.01)
+        while sum(what in path for _, path in stand_in.asked) < 3:
+            time.sleep(0.01)
+        stand_in.away.clear()
+        while what == "/versions/" and not any(event.kind == "line" for event in told):
+            time.sleep(0.01)
+        stand_in.end(run, "SUCCEEDED", log=f"{PROGRESS_MARK}begins\n{PROGRESS_MARK}ends\n")
+        assert following.result(60).state == "succeeded"
+    assert [event.kind for event in told].count("started") == 1
+
+
+def test_what_the_server_has_not_is_not_there(kfp: KfpApi, stand_in: KfpStandIn, package: Package) -> None:
+    run = _started(kfp, package)
+    found = kfp.run(run)
+    stand_in.away["/versions/"] = Refused(500, "Failed: ResourceNotFoundError: PipelineVersion 1 not found")
+    assert kfp.spec_of(found) == {}
+    stand_in.away.clear()
+    assert kfp.spec_of(found) != {}, "a failure is not kept"
+    stand_in.away["/versions/"] = DATABASE_AWAY
+    assert kfp.spec_of(found) != {}, "and what never changes is"
+
+
 def test_pods_are_named_as_argo_names_them() -> None:
     assert pod_names("fine-tune-rrm8z-342", ["a-impl"]) == ["fine-tune-rrm8z-a-impl-342"]
 
@@ -198,6 +286,71 @@ def test_a_malformed_package_is_refused_before_it_is_sent(tmp_path: Path, text: 
     path.write_text(text)
     with pytest.raises(InvalidInput, match=re.escape(str(path))):
         read_package(path)
+
+
+# --- lists -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_runs_of_a_pipeline_are_found_among_all_the_others(
+    kfp: KfpApi, stand_in: KfpStandIn, retrain: Package, package: Package
+) -> None:
+    upload(kfp, retrain, "1")
+    upload(kfp, package, "2")
+    ours, others = find_version(kfp, "retrain"), find_version(kfp, package.name)
+    for number in range(3):
+        kfp.start(f"ours-{number}", ours.pipeline, ours.id, {})
+    (like,) = [run for run in stand_in.runs.values() if run["display_name"] == "ours-0"]
+    for number in range(250):
+        reference = {"pipeline_id": others.pipeline, "pipeline_version_id": others.id}
+        added = {**like, "run_id": f"o{number}", "_order": 10 + number, "pipeline_version_reference": reference}
+        stand_in.runs[f"o{number}"] = added
+    stand_in.asked.clear()
+    found = rows(kfp, "runs", "retrain", 2)
+    assert [(row["run"], row["pipeline"], row["version"]) for row in found] == [
+        ("ours-2", "retrain", "1"),
+        ("ours-1", "retrain", "1"),
+    ]
+    assert [path for _, path in stand_in.asked if "/versions" in path] == [
+        f"/apis/v2beta1/pipelines/{ours.pipeline}/versions/{ours.id}"
+    ], "one version is shown, and one is asked for"
+    assert len(rows(kfp, "runs", "", 20)) == 20
+    assert {row["pipeline"] for row in rows(kfp, "pipelines", "", 20)} == {"retrain", package.name}
+    assert [row["version"] for row in rows(kfp, "versions", package.name, 20)] == ["2"]
+    with pytest.raises(NotFound, match="no pipeline 'nothing'"):
+        rows(kfp, "runs", "nothing", 20)
+
+
+def test_what_is_gone_has_no_name(kfp: KfpApi, stand_in: KfpStandIn, retrain: Package) -> None:
+    upload(kfp, retrain, "1")
+    version = find_version(kfp, "retrain")
+    kfp.start("r", version.pipeline, version.id, {})
+    assert schedules.ensure(kfp, "nightly", "30 2 * * *", "retrain", version, {"deployment": "d"}) == "created"
+    stand_in.versions.clear()
+    assert [row["version"] for row in rows(kfp, "runs", "", 20)] == [""]
+    assert [(row["schedule"], row["version"]) for row in rows(kfp, "schedules", "retrain", 20)] == [("nightly", "")]
+
+
+# --- schedules -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("parameter", ["run_name", "trigger"])
+def test_a_schedule_whose_runs_would_all_be_the_first_is_refused(
+    kfp: KfpApi, stand_in: KfpStandIn, retrain: Package, parameter: str
+) -> None:
+    upload(kfp, retrain, "1")
+    version = find_version(kfp, "retrain")
+
+    def ensure(value: str) -> str:
+        arguments = {"deployment": "d", parameter: value}
+        return schedules.ensure(kfp, "nightly", "30 2 * * *", "retrain", version, arguments)
+
+    with pytest.raises(InvalidInput, match=f"'{parameter}' of schedule 'nightly' is always 'n1'") as caught:
+        ensure("n1")
+    assert "Leave 'run_name' out".replace("run_name", parameter) in caught.value.next_step
+    assert stand_in.schedules == {}
+    assert ensure("n-[[ScheduledTime]]") == "created"
+    assert ensure("[[CurrentTime.20060102]]") == "replaced"
+    assert ensure("") == "replaced"
 
 
 # --- the receiver's launcher -----------------------------------------------------------------------------------------
@@ -239,6 +392,45 @@ def test_a_request_is_one_run_whoever_starts_it(kfp: KfpApi, stand_in: KfpStandI
     assert launchers[0].start(_request(attempts=1)) == "retrain-1.2"
 
 
+def test_a_run_is_made_only_by_who_may_and_found_by_everybody(
+    kfp: KfpApi, stand_in: KfpStandIn, retrain: Package
+) -> None:
+    upload(kfp, retrain, "1")
+    launcher = KfpRunLauncher(KfpSettings(url=stand_in.url))
+
+    def refused() -> None:
+        assert ("GET", "/apis/v2beta1/experiments") in stand_in.asked, "all that may take long comes before"
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        launcher.start(_request(), claim=refused)
+    assert stand_in.runs == {}
+    launcher.start(_request())
+    assert launcher.start(_request(), claim=refused) == "retrain-1"
+
+
+def test_after_a_roll_back_the_pinned_version_runs(
+    kfp: KfpApi, stand_in: KfpStandIn, retrain: Package, tmp_path: Path
+) -> None:
+    newer = tmp_path / "newer.yaml"
+    newer.write_text(retrain.path.read_text().replace("defaultValue: 60.0", "defaultValue: 61.0"))
+    assert not_run(upload(kfp, retrain, "0.1.0")) == ""
+    assert not_run(upload(kfp, read_package(newer), "0.2.0")) == ""
+    back = upload(kfp, retrain, "0.1.0")
+    assert (back.result, back.runs) == ("unchanged", "0.2.0")
+    assert "TIDEGATE_KFP__VERSION=0.1.0" in not_run(back)
+
+    pinned = KfpSettings(url=stand_in.url, version="0.1.0")
+    assert not_run(upload(KfpApi(pinned), retrain, "0.1.0")) == ""
+    assert find_version(KfpApi(pinned), "retrain").name == "0.1.0"
+    assert find_version(KfpApi(pinned), "retrain", "0.2.0").name == "0.2.0"
+    KfpRunLauncher(pinned).start(_request())
+    (made,) = stand_in.runs.values()
+    assert made["pipeline_version_reference"]["pipeline_version_id"] == find_version(kfp, "retrain", "0.1.0").id
+    with pytest.raises(NotFound, match=r"no version '0\.3\.0', which TIDEGATE_KFP__VERSION names"):
+        KfpRunLauncher(KfpSettings(url=stand_in.url, version="0.3.0")).start(_request(key="retrain-2"))
+
+
 @pytest.mark.parametrize(
     ("error", "transient"), [(GateFailed("no"), False), (InvalidInput("few"), False), (Unavailable("lost"), True)]
 )
@@ -256,6 +448,75 @@ def test_only_what_the_infrastructure_failed_is_tried_again(
     assert error.problem in failure.reason
 
 
+def test_a_verdict_that_cannot_be_read_now_is_read_later(kfp: KfpApi, stand_in: KfpStandIn, retrain: Package) -> None:
+    upload(kfp, retrain, "1")
+    launcher = KfpRunLauncher(KfpSettings(url=stand_in.url))
+    launcher.start(_request())
+    stand_in.end(
+        next(iter(stand_in.runs)), "FAILED", step="evaluate", log=error_to_line(GateFailed("0.4 is below 0.6"))
+    )
+    for what, refusal in (
+        ("/versions/", DATABASE_AWAY),
+        ("/log", Refused(503, "upstream", page=True)),
+        ("/runs/", GONE),
+    ):
+        stand_in.away = {what: refusal}
+        with pytest.raises(Unavailable):
+            launcher.failure("retrain-1")
+    stand_in.away = {}
+    failure = launcher.failure("retrain-1")
+    assert failure is not None
+    assert not failure.transient
+    assert "0.4 is below 0.6" in failure.reason
+
+
+@pytest.mark.parametrize(
+    ("left", "transient", "said"),
+    [
+        (GateFailed("0.4 is below 0.6"), False, "0.4 is below 0.6"),
+        (Unavailable("the registry is away"), True, "the registry is away"),
+        (None, True, "was lost before it came to an end"),
+    ],
+)
+def test_where_the_log_is_gone_the_artifact_store_has_the_verdict(
+    kfp: KfpApi,
+    stand_in: KfpStandIn,
+    retrain: Package,
+    tmp_path: Path,
+    left: TidegateError | None,
+    transient: bool,
+    said: str,
+) -> None:
+    upload(kfp, retrain, "1")
+    launcher = KfpRunLauncher(KfpSettings(url=stand_in.url), artifacts_uri=str(tmp_path / "artifacts"))
+    launcher.start(_request())
+    folder = JobFolder(folder_uri(str(tmp_path / "artifacts"), "retrain-1/evaluate"))
+    if left is not None:
+        folder.end(1, Outcome.of_error(Unavailable("lost"), NOW))
+        folder.end(2, Outcome.of_error(left, NOW))
+    stand_in.end(next(iter(stand_in.runs)), "FAILED", step="evaluate")
+    stand_in.logs.clear()
+    failure = launcher.failure("retrain-1")
+    assert failure is not None
+    assert failure.transient is transient
+    assert said in failure.reason
+
+
+@pytest.mark.parametrize("artifacts_uri", ["", "nothing-of-this-kind://bucket"])
+def test_a_failure_that_nothing_explains_starts_no_second_training(
+    kfp: KfpApi, stand_in: KfpStandIn, retrain: Package, artifacts_uri: str
+) -> None:
+    upload(kfp, retrain, "1")
+    launcher = KfpRunLauncher(KfpSettings(url=stand_in.url), artifacts_uri=artifacts_uri)
+    launcher.start(_request())
+    stand_in.end(next(iter(stand_in.runs)), "FAILED", step="evaluate")
+    stand_in.logs.clear()
+    failure = launcher.failure("retrain-1")
+    assert failure is not None
+    assert not failure.transient
+    assert "nothing says why" in failure.reason
+
+
 def test_a_retraining_that_somebody_ended_is_not_begun_again(
     kfp: KfpApi, stand_in: KfpStandIn, retrain: Package
 ) -> None:
@@ -268,13 +529,21 @@ def test_a_retraining_that_somebody_ended_is_not_begun_again(
     assert not failure.transient
 
 
-def test_a_version_that_caches_is_refused(kfp: KfpApi, stand_in: KfpStandIn, retrain: Package, tmp_path: Path) -> None:
+def test_a_version_that_caches_is_run_by_nobody(
+    kfp: KfpApi, stand_in: KfpStandIn, retrain: Package, tmp_path: Path
+) -> None:
     path = tmp_path / "cached.yaml"
     path.write_text(retrain.path.read_text().replace("cachingOptions: {}", "cachingOptions: {enableCache: true}"))
     upload(kfp, read_package(path), "1")
     with pytest.raises(ContractBroken, match="caches"):
         KfpRunLauncher(KfpSettings(url=stand_in.url)).start(_request())
-    assert stand_in.runs == {}
+    version = find_version(kfp, "retrain")
+    with pytest.raises(ContractBroken, match=r"'1' of pipeline 'retrain' caches .*new-rows") as caught:
+        start(kfp, "r", "retrain", version, {"deployment": "d"})
+    assert "tidegate pipelines upload" in caught.value.next_step
+    with pytest.raises(ContractBroken, match="caches"):
+        schedules.ensure(kfp, "nightly", "30 2 * * *", "retrain", version, {"deployment": "d"})
+    assert (stand_in.runs, stand_in.schedules) == ({}, {})
 
 
 def test_a_launcher_without_its_pipeline_says_what_to_do(stand_in: KfpStandIn) -> None:

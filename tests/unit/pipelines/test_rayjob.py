@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.adapters.job_folder import Follower, JobFolder, Outcome, folder_uri
+from tidegate.adapters import rayjob_view
+from tidegate.adapters.job_folder import Follower, JobFolder, Outcome, folder_uri, is_transient
 from tidegate.adapters.kube.pods import troubles
 from tidegate.adapters.rayjob_main import Watch
 from tidegate.adapters.rayjob_manifest import JobSite, rayjob, rayjob_name
 from tidegate.adapters.step_compute import StepCompute
 from tidegate.cluster_settings import ClusterSettings
 from tidegate.domain.node_pools import NodePool, Toleration
-from tidegate.errors import Conflict, GateFailed, InvalidInput, TidegateError, Unavailable
+from tidegate.errors import Conflict, GateFailed, InvalidInput, ResourceExhausted, TidegateError, Unavailable
 from tidegate.kfp_settings import JobSettings
 from tidegate.ports import JobSpec, Progress
 from tidegate.settings import Settings
@@ -143,6 +145,45 @@ def test_what_cannot_be_placed_is_said_before_it_is_created(jobs: dict[str, Any]
     assert caught.value.next_step
 
 
+# --- what a RayJob's end means ---------------------------------------------------------------------------------------
+
+
+class OneRayJob:
+    """An API server with one RayJob and no pods."""
+
+    def __init__(self, **status: Any) -> None:
+        self.body = rayjob(JOB, 1, "f", SITE) | {"status": {"jobDeploymentStatus": "Failed", **status}}
+
+    def get(self, kind: Any, name: str) -> Any:
+        del kind, name
+        return self.body
+
+    def list(self, kind: Any, **_: Any) -> Any:
+        del kind
+        return [], None
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind", "transient", "said"),
+    [
+        ("DeadlineExceeded", InvalidInput, False, "did not end within 86400 s"),
+        ("PreRunningDeadlineExceeded", ResourceExhausted, True, "did not begin within 1800 s"),
+        ("AppFailed", Unavailable, True, r"ended without an outcome \(AppFailed\)"),
+    ],
+)
+def test_an_end_without_an_outcome_is_tried_again_unless_it_took_too_long(
+    monkeypatch: pytest.MonkeyPatch, reason: str, kind: type[TidegateError], transient: bool, said: str
+) -> None:
+    monkeypatch.setattr(rayjob_view, "GRACE_SECONDS", 0.0)
+    api: Any = OneRayJob(reason=reason, jobStatus="STOPPED")
+    _, error = rayjob_view.RayJobView(api, "r", JOBS.pending_seconds).look()
+    assert type(error) is kind
+    assert re.search(said, str(error))
+    assert is_transient(error) is transient
+    if not transient:
+        assert "training.deadlineSeconds" in error.next_step
+
+
 # --- attempts --------------------------------------------------------------------------------------------------------
 
 
@@ -236,6 +277,68 @@ def test_a_loss_is_mended_by_the_next_try(cluster: Settings) -> None:
     with pytest.raises(Unavailable):
         _carried_out(cluster, {"fail": "lost"})
     assert _carried_out(cluster, {"fail": "lost"})[1] == {"calls": 2}
+
+
+# --- two runs of one name at one step --------------------------------------------------------------------------------
+
+_GO = threading.Event()
+
+
+def slow_work(payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """A job that ends when a test says so."""
+    _CALLS.append(payload)
+    progress("working", {})
+    assert _GO.wait(60)
+    return {"calls": len(_CALLS)}
+
+
+SLOW = JobSpec(key="r/prepare", entrypoint=f"{__name__}:slow_work", payload={})
+
+
+@pytest.fixture
+def quick(cluster: Settings) -> Settings:
+    _GO.clear()
+    return cluster.model_copy(update={"jobs": cluster.jobs.model_copy(update={"poll_seconds": 0.01})})
+
+
+def test_of_two_runs_at_one_step_one_works_and_both_go_on_with_its_result(quick: Settings) -> None:
+    first, second = StepCompute(quick, run="a"), StepCompute(quick, run="b")
+    first.submit(SLOW)
+    assert next(first.follow(SLOW.key)).message == "working"
+    second.submit(SLOW)
+    lines = second.follow(SLOW.key)
+    assert "run a has the same name and works on this step" in next(lines).message
+    _GO.set()
+    assert first.result(SLOW.key) == {"calls": 1}
+    assert [line.message[:20] for line in lines] == ["attempt 1 succeeded "]
+    assert second.result(SLOW.key) == {"calls": 1}
+    assert len(_CALLS) == 1
+
+
+def test_the_next_pod_of_the_run_that_works_goes_on_at_once(quick: Settings) -> None:
+    StepCompute(quick, run="a").submit(SLOW)  # and its pod is lost
+    _GO.set()
+    again = StepCompute(quick, run="a")
+    again.submit(SLOW)
+    assert again.result(SLOW.key)["calls"] >= 1
+
+
+def test_a_run_that_fell_silent_at_a_step_is_followed_by_the_other_s_next_try(quick: Settings) -> None:
+    lost = StepCompute(quick, run="a")
+    lost.submit(SLOW)  # and nobody follows it any more: no beats
+    waiting = StepCompute(quick, run="b", silent_seconds=0.05)
+    waiting.submit(SLOW)
+    with pytest.raises(Unavailable, match="run a worked on this step and has been silent"):
+        waiting.result(SLOW.key)
+    _GO.set()
+    again = StepCompute(quick, run="b")
+    again.submit(SLOW)
+    assert [line.message for line in again.follow(SLOW.key)] == ["working"]
+    kept = again.result(SLOW.key)
+    with pytest.raises(Unavailable, match="silent"):  # what others went on with counts, also for who was slow
+        lost.result(SLOW.key)
+    assert JobFolder(folder_uri(quick.artifacts_uri, SLOW.key)).attempt(Clock(), 900)[1] is not None
+    assert again.result(SLOW.key) == kept
 
 
 # --- how long a job waits for its step -------------------------------------------------------------------------------

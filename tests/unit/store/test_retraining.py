@@ -5,6 +5,7 @@ from tidegate.clock import ManualClock
 from tidegate.db import Database
 from tidegate.errors import Conflict, NotFound
 from tidegate.ledger import Ledger
+from tidegate.store.leases import Fence, LeaseStore
 from tidegate.store.retraining import RetrainStore
 
 
@@ -59,3 +60,18 @@ def test_requests_are_listed_by_model_and_status(store: RetrainStore) -> None:
     assert store.last_finished("banking-intent") is None
     with pytest.raises(NotFound, match="'k9'"):
         store.update("k9", "running")
+
+
+def test_a_writer_of_the_past_moves_no_request(store: RetrainStore, db: Database, clock: ManualClock) -> None:
+    store.create(request("k1"))
+    leases = LeaseStore(db, clock)
+    epoch = leases.acquire("dispatcher", "a", 10)
+    assert epoch is not None
+    store.update("k1", "running", fence=Fence("dispatcher", epoch))
+    clock.advance(11)
+    leases.acquire("dispatcher", "b", 10)
+    with pytest.raises(Conflict, match="epoch"):
+        store.update("k1", "succeeded", fence=Fence("dispatcher", epoch))
+    with pytest.raises(Conflict, match="is running, not suppressed"):
+        store.update("k1", "pending", was="suppressed")
+    assert [item.status for item in store.list()] == ["running"]
