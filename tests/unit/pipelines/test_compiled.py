@@ -58,6 +58,25 @@ def test_every_step_describes_its_parameters(name: str) -> None:
     assert bare == []
 
 
+@pytest.mark.parametrize("name", ["fine_tune", "retrain"])
+def test_no_step_has_a_parameter_that_the_pipeline_does_not_hand_on(name: str) -> None:
+    components = package(name)["components"]
+    kept_back = [
+        f"{step}.{parameter}"
+        for step, task in tasks(name).items()
+        for parameter in components[task["componentRef"]["name"]]["inputDefinitions"]["parameters"]
+        if parameter not in task["inputs"]["parameters"]
+    ]
+    assert kept_back == [], "nobody could set it"
+
+
+@pytest.mark.parametrize("name", ["fine_tune", "retrain"])
+def test_a_user_sets_how_many_workers_train_and_how_long_a_row_and_an_answer_may_be(name: str) -> None:
+    given = {step: task["inputs"]["parameters"] for step, task in tasks(name).items()}
+    for step, parameter in (("fine-tune", "workers"), ("fine-tune", "max_tokens"), ("evaluate", "max_answer_tokens")):
+        assert given[step][parameter] == {"componentInputParameter": parameter}
+
+
 @pytest.mark.parametrize("name", ["retrain", "drift_check"])
 def test_caching_is_off_where_the_same_parameters_mean_new_work(name: str) -> None:
     cached = [task for task, spec in tasks(name).items() if spec.get("cachingOptions", {}).get("enableCache")]
