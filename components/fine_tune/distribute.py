@@ -7,11 +7,10 @@ from contextlib import nullcontext
 from typing import Any
 
 import ray
-import torch
 from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from components.fine_tune.hardware import Hardware, plan
+from components.fine_tune.hardware import Hardware, check_worker, plan, visible_gpus
 from components.fine_tune.lines import gathered
 from components.fine_tune.loop import LoopSpec, train_worker
 from tidegate.domain.training import TrainingResult
@@ -30,7 +29,21 @@ def find_hardware(workers: int, reserved: int) -> Hardware:
         if not ray.is_initialized():
             ray.init()
         in_ray = int(ray.cluster_resources().get("GPU", 0))
-    return plan(workers=workers, reserved=reserved, visible=torch.cuda.device_count(), in_ray=in_ray)
+    return plan(workers=workers, reserved=reserved, visible=visible_gpus(), in_ray=in_ray)
+
+
+def _look_at_gpus(hardware: Hardware) -> None:
+    """Asks one process on every GPU what torch sees there. NCCL would find out before the workers begin, and its error
+    names neither counts nor a next step.
+
+    Raises:
+        InvalidInput: one sees none.
+    """
+    if hardware.in_process or not hardware.use_gpu:
+        return
+    look = ray.remote(num_cpus=0, num_gpus=1, scheduling_strategy="SPREAD")(visible_gpus)
+    for visible in ray.get([look.remote() for _ in range(hardware.workers)]):
+        check_worker(hardware.device, given=1, visible=visible)
 
 
 def run_training(spec: LoopSpec, hardware: Hardware, progress: Progress) -> TrainingResult:
@@ -43,6 +56,7 @@ def run_training(spec: LoopSpec, hardware: Hardware, progress: Progress) -> Trai
         TidegateError: what the loop raised.
         Unavailable: a worker died.
     """
+    _look_at_gpus(hardware)
     reporting = nullcontext(progress) if hardware.in_process else gathered(progress)
     with tempfile.TemporaryDirectory(prefix="tidegate-train-") as storage, reporting as report:
         trainer = TorchTrainer(

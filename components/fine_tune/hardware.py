@@ -90,8 +90,15 @@ def _enough_in_ray(workers: int, in_ray: int, visible: int) -> None:
         )
 
 
+def visible_gpus() -> int:
+    """GPUs that torch sees in this process."""
+    import torch  # noqa: PLC0415  seconds
+
+    return int(torch.cuda.device_count())
+
+
 def check_worker(device: DeviceKind, given: int, visible: int) -> None:
-    """What a worker of a group does first: the plan was made on another machine.
+    """Whether a worker of a group can do what was planned, maybe on another machine.
 
     Args:
         device: the plan's.

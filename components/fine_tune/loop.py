@@ -18,7 +18,7 @@ from transformers import AutoTokenizer
 from components.evaluate.inputs import resolve_base
 from components.fine_tune.adapter import load_model, save, start_from
 from components.fine_tune.batches import learning_rate, plan_batches
-from components.fine_tune.hardware import check_worker
+from components.fine_tune.hardware import check_worker, visible_gpus
 from components.fine_tune.rows import load_rows
 from components.fine_tune.steps import Stepper
 from serving.engines.devices import device_name, native_dtype
@@ -60,7 +60,7 @@ def train_worker(config: Mapping[str, Any]) -> dict[str, Any]:
     spec = LoopSpec.model_validate(config["spec"])
     context = train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
-    check_worker(spec.device, given=1, visible=torch.cuda.device_count())
+    check_worker(spec.device, given=1, visible=visible_gpus())
     # Ray's own choice would be a GPU wherever one is visible, reserved or not.
     device = torch.device("cpu")
     if spec.device == "cuda":
