@@ -74,6 +74,7 @@ def run_job(
     key: str,
     compute: Compute | None = None,
     node_pool: str = "",
+    takes_gpus: bool = True,
 ) -> dict[str, Any]:
     """Submits the job (or re-attaches to it), prints its progress line by line, and gives its result.
 
@@ -84,24 +85,32 @@ def run_job(
         key: see `step_key`.
         compute: where; by default what the settings say.
         node_pool: nodes of a cluster; by default what the settings say.
+        takes_gpus: whether GPUs are of use to it; none is reserved for a job that computes on the CPU.
 
     Raises:
         TidegateError: the job's own error.
         Unavailable: the compute does not answer, or the worker died.
     """
     compute = compute or compute_from_settings()
-    compute.submit(JobSpec(key=key, entrypoint=entrypoint, payload=dict(payload), pool=pool, node_pool=node_pool))
+    job = JobSpec(key=key, entrypoint=entrypoint, payload=dict(payload), pool=pool)
+    compute.submit(job.model_copy(update={"node_pool": node_pool, "takes_gpus": takes_gpus}))
     for line in compute.follow(key):
         print(f"{PROGRESS_MARK}{line.message}", flush=True)  # noqa: T201 - a step's standard output is its log
     return compute.result(key)
 
 
 def run_step(
-    entrypoint: str, payload: Mapping[str, Any], pool: ComputePool, key: str, node_pool: str = ""
+    entrypoint: str,
+    payload: Mapping[str, Any],
+    pool: ComputePool,
+    key: str,
+    node_pool: str = "",
+    *,
+    takes_gpus: bool = True,
 ) -> dict[str, Any]:
     """`run_job` for a step's process: an error becomes one line of the log and exit code 1, without a traceback."""
     try:
-        return run_job(entrypoint, payload, pool, key, node_pool=node_pool)
+        return run_job(entrypoint, payload, pool, key, node_pool=node_pool, takes_gpus=takes_gpus)
     except TidegateError as error:
         _end(error)
 

@@ -17,6 +17,8 @@ from pipelines.placement import placed
 
 _NEW_ROWS = {"text": "text", "label": "label", "group": "group", "event_time": "event_time"}
 """Columns of the rows that the new-rows step exports."""
+_VALIDATION_FRACTION, _SIMILARITY = 0.1, 0.85
+"""Of a retraining's rows: as a first training has by default."""
 BASE_MODEL = "builtin:smollm2-135m-instruct"
 
 
@@ -30,7 +32,10 @@ def _steps(**given: Any) -> None:
         per_label_cap=given["per_label_cap"],
         extra_sources=given["extra_sources"],
         labels=given["labels"],
+        validation_fraction=given["validation_fraction"],
         test_fraction=given["test_fraction"],
+        near_duplicate_similarity=given["near_duplicate_similarity"],
+        max_bad_share=given["max_bad_share"],
         seed=given["seed"],
         run_name=given["run_name"],
     )
@@ -48,6 +53,8 @@ def _steps(**given: Any) -> None:
                 "rank",
                 "alpha",
                 "seed",
+                "max_tokens",
+                "workers",
                 "price_per_hour",
                 "node_pool",
                 "run_name",
@@ -61,6 +68,7 @@ def _steps(**given: Any) -> None:
         champion=given["champion"],
         gate=given["gate"],
         max_rows=given["eval_max_rows"],
+        max_answer_tokens=given["max_answer_tokens"],
         seed=given["seed"],
         override_by=given["override_by"],
         override_reason=given["override_reason"],
@@ -94,7 +102,10 @@ def fine_tune(  # noqa: PLR0913, PLR0917 - the parameters are the form that the 
     per_label_cap: int = 0,
     extra_sources: list = [],  # type: ignore[type-arg]  # noqa: B006
     labels: list = [],  # type: ignore[type-arg]  # noqa: B006
+    validation_fraction: float = 0.1,
     test_fraction: float = 0.15,
+    near_duplicate_similarity: float = 0.85,
+    max_bad_share: float = 0.2,
     customer_pool: int = 0,
     base_model: str = BASE_MODEL,
     start_from: str = "",
@@ -103,11 +114,14 @@ def fine_tune(  # noqa: PLR0913, PLR0917 - the parameters are the form that the 
     learning_rate: float = 0.001,
     rank: int = 16,
     alpha: int = 32,
+    max_tokens: int = 192,
+    workers: int = 1,
     price_per_hour: float = 0.0,
     node_pool: str = "",
     champion: str = "",
     gate: dict = {},  # type: ignore[type-arg]  # noqa: B006
     eval_max_rows: int = 160,
+    max_answer_tokens: int = 0,
     override_by: str = "",
     override_reason: str = "",
     alias: str = "challenger",
@@ -126,7 +140,10 @@ def fine_tune(  # noqa: PLR0913, PLR0917 - the parameters are the form that the 
         per_label_cap: read at most so many rows per label; 0 is no limit (banking77: 110).
         extra_sources: further sources, each {"uri", "format", "mapping", "intents", "per_label_cap", "split"}.
         labels: closed set of valid labels; empty takes the labels that occur.
+        validation_fraction: share of the rows before those that the validation split takes; no step reads it, you may.
         test_fraction: share of the latest rows that the test split takes.
+        near_duplicate_similarity: rows of one label so similar (Jaccard of 3-grams) are duplicates; 1 keeps them all.
+        max_bad_share: with a larger share of broken rows the data is refused.
         customer_pool: also invent profiles for the first so many customers of the synthetic population.
         base_model: address of the base model: builtin (in no image), a folder, file://, s3:// or a hub id.
         start_from: adapter to continue from: a folder, name/version or name@alias; empty starts afresh.
@@ -135,11 +152,14 @@ def fine_tune(  # noqa: PLR0913, PLR0917 - the parameters are the form that the 
         learning_rate: the peak, after a linear warm-up; it falls along a cosine.
         rank: of the adapter.
         alpha: the adapter is scaled by alpha / rank.
+        max_tokens: longest training row, prompt and answer together; a longer one is refused, not cut.
+        workers: that share each batch; on a cluster each has a pod, or a GPU where the site reserves GPUs.
         price_per_hour: of one training worker, in the currency of your choice; 0 takes the node pool's.
         node_pool: nodes of a cluster that training runs on, a pool of the platform's; empty takes the site's.
         champion: version to compare with, name/version or name@alias; empty, or an alias not set yet, means none.
         gate: {"checks": [{"check": "min_value", "metric": "exact_match", "limit": 0.6}, …]}; empty takes the default.
         eval_max_rows: test rows above this are sampled, stratified by label.
+        max_answer_tokens: longest answer, evaluated and served; 0 is as long as the longest label.
         override_by: who lets the adapter pass a failed gate; recorded in report, ledger and model card.
         override_reason: why; needed with override_by.
         alias: alias that nominates the version for a rollout; empty sets none.
@@ -160,15 +180,19 @@ def retrain(  # noqa: PLR0913, PLR0917 - see fine_tune
     replay_test_rows_per_label: int = 6,
     labels: list = [],  # type: ignore[type-arg]  # noqa: B006
     test_fraction: float = 0.3,
+    max_bad_share: float = 0.2,
     customer_pool: int = -1,
     max_steps: int = 36,
     batch_size: int = 16,
     learning_rate: float = 0.002,
     alpha: int = 32,
+    max_tokens: int = 192,
+    workers: int = 1,
     price_per_hour: float = 0.0,
     node_pool: str = "",
     gate: dict = {},  # type: ignore[type-arg]  # noqa: B006
     eval_max_rows: int = 100,
+    max_answer_tokens: int = 0,
     alias: str = "challenger",
     seed: int = 0,
     run_name: str = "",
@@ -184,15 +208,19 @@ def retrain(  # noqa: PLR0913, PLR0917 - see fine_tune
         replay_test_rows_per_label: of the champion's test rows; 0 replays none.
         labels: closed set of valid labels; empty takes the labels that occur.
         test_fraction: share of the latest new rows that the test split takes: they are few, and the gate must see them.
+        max_bad_share: with a larger share of broken rows the data is refused.
         customer_pool: profiles to invent for the synthetic population; -1 takes what the champion's run had.
         max_steps: optimiser steps.
         batch_size: rows per step.
         learning_rate: the peak, after a linear warm-up; it falls along a cosine.
         alpha: the adapter is scaled by alpha / rank; the rank is the champion's.
+        max_tokens: longest training row, prompt and answer together; a longer one is refused, not cut.
+        workers: that share each batch; on a cluster each has a pod, or a GPU where the site reserves GPUs.
         price_per_hour: of one training worker, in the currency of your choice; 0 takes the node pool's.
         node_pool: nodes of a cluster that training runs on, a pool of the platform's; empty takes the site's.
         gate: checks of the quality gate; empty takes the default.
         eval_max_rows: test rows above this are sampled, stratified by label.
+        max_answer_tokens: longest answer, evaluated and served; 0 is as long as the longest label.
         alias: alias that nominates the version for a rollout.
         seed: of invented columns, order of rows and sampling.
         run_name: name of the run: the request's key; empty takes the run's own id, so that every run is a new one.
@@ -215,7 +243,10 @@ def retrain(  # noqa: PLR0913, PLR0917 - see fine_tune
         per_label_cap=0,
         extra_sources=start.outputs["replay"],
         labels=labels,
+        validation_fraction=_VALIDATION_FRACTION,
         test_fraction=test_fraction,
+        near_duplicate_similarity=_SIMILARITY,
+        max_bad_share=max_bad_share,
         customer_pool=start.outputs["customers"],
         base_model=start.outputs["base_model"],
         start_from=start.outputs["champion"],
@@ -224,11 +255,14 @@ def retrain(  # noqa: PLR0913, PLR0917 - see fine_tune
         learning_rate=learning_rate,
         rank=start.outputs["rank"],
         alpha=alpha,
+        max_tokens=max_tokens,
+        workers=workers,
         price_per_hour=price_per_hour,
         node_pool=node_pool,
         champion=start.outputs["champion"],
         gate=gate,
         eval_max_rows=eval_max_rows,
+        max_answer_tokens=max_answer_tokens,
         override_by="",
         override_reason="",
         model_name=start.outputs["model"],

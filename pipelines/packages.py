@@ -184,12 +184,19 @@ def _set_resources(name: str, site: Site, pools: Mapping[str, NodePool], task: A
     task.set_cpu_request(wanted["cpu"]).set_memory_request(wanted["memory"]).set_memory_limit(wanted["memory"])
     if wanted["cpu_limit"]:
         task.set_cpu_limit(wanted["cpu_limit"])
-    if in_step and site.training.gpus:
-        task.set_accelerator_type(pool.gpu_resource).set_accelerator_limit(site.training.gpus)
+    gpus = _step_gpus(name, site) if in_step else 0
+    if gpus:
+        task.set_accelerator_type(pool.gpu_resource).set_accelerator_limit(gpus)
+        task.set_env_variable("TIDEGATE_TRAINING__GPUS", str(gpus))
     for key, value in sorted({**pool.node_selector, **step.node_selector, **given.node_selector}.items()):
         kubernetes.add_node_selector(task, key, value)
     for item in (*pool.tolerations, *step.tolerations, *given.tolerations):
         _tolerate(task, item)
+
+
+def _step_gpus(name: str, site: Site) -> int:
+    """GPUs of a step that does its work in its own pod: evaluation generates on one, registration on none."""
+    return {"fine-tune": site.training.gpus, "evaluate": min(1, site.training.gpus)}.get(name, 0)
 
 
 def _tolerate(task: Any, item: Toleration) -> None:

@@ -109,7 +109,9 @@ class Training(Resource):
         default="rayjob", description="a KubeRay RayJob, or the step's own pod (no KubeRay needed)"
     )
     node_pool: str = Field(default="", description="pool of the jobs; a run's parameter node_pool wins")
-    gpus: Annotated[int, Field(strict=True, ge=0, le=64)] = Field(default=0, description="of each pod of a job")
+    gpus: Annotated[int, Field(strict=True, ge=0, le=64)] = Field(
+        default=0, description="most GPUs of one pod of a job; a job has one GPU a worker. 0: it computes on CPUs"
+    )
     service_account: str | None = Field(default=None, description="of RayJob pods; unset: <release>-training")
     cluster: str = Field(default="", description="an existing RayCluster to submit to, instead of one for each job")
     pending_seconds: Seconds = Field(default=1800, description="a job that has not begun after so long is given up")

@@ -51,7 +51,7 @@ class JobSettings(BaseModel):
     )
     image_pull_secret: str = Field(default="", description="Secret with the registry's credentials")
     node_pool: str = Field(default="", description="node pool of RayJobs; a run's parameter node_pool wins")
-    gpus: NonNegativeInt = Field(default=0, description="GPUs of each pod of a RayJob")
+    gpus: NonNegativeInt = Field(default=0, description="most GPUs of one pod of a RayJob; one a worker")
     service_account: str = Field(default="", description="service account of RayJob pods; it needs no rights")
     env_config: str = Field(default="", description="ConfigMap whose keys are the environment of RayJob pods")
     env_secret: str = Field(default="", description="Secret whose keys are the environment of RayJob pods")

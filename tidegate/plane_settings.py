@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 
 class _Group(BaseModel):
@@ -103,3 +103,8 @@ class TrainingSettings(_Group):
         default=0.0, description="price of one worker for one hour, in the currency of your choice"
     )
     threads: PositiveInt | None = Field(default=None, description="CPU threads of a worker; unset: all cores")
+    gpus: NonNegativeInt = Field(
+        default=0,
+        description="GPUs that training, evaluation and the local Ray may use: they use them or fail; 0: CPUs. "
+        "On a cluster the platform sets it to what it reserved for the job",
+    )

@@ -26,6 +26,7 @@ class JobSpec(Contract):
     payload: dict[str, Any] = Field(description="JSON arguments")
     pool: ComputePool = "data"
     node_pool: str = Field(default="", description="nodes of a cluster that the job runs on; empty: as configured")
+    takes_gpus: bool = Field(default=True, description="it computes on GPUs where the site reserves some for jobs")
 
 
 class JobProgress(Contract):

@@ -16,8 +16,12 @@ from tidegate.ids import digest_json
 from tidegate.prompt import FeatureValue, GenerationDefaults, PromptTemplate
 
 if TYPE_CHECKING:
+    import torch
+
     from serving.engines.generator import AdapterGenerator
 
+_USUAL_RANK = 32
+"""Columns of an adapter slot, as a ModelRuntime has by default; more where an adapter needs them."""
 CACHE_VERSION = 1  # raise it when the meaning of a cached answer changes
 
 
@@ -39,6 +43,32 @@ def prompts(rows: pd.DataFrame, template: PromptTemplate) -> list[list[Message]]
         )
         for record in records
     ]
+
+
+def generation_device(gpus: int) -> tuple[torch.device, str]:
+    """Where the evaluation generates, with `gpus` GPUs reserved for it, and what that is called.
+
+    Raises:
+        InvalidInput: a GPU is reserved and torch sees none.
+    """
+    from serving.engines import devices  # noqa: PLC0415  torch takes seconds
+
+    device = devices.generation_device(gpus, "this evaluation")
+    return device, devices.device_name(device)
+
+
+def load_generator(base: Path, rank: int, device: torch.device, batch_size: int) -> AdapterGenerator:
+    """The generator of an engine, with room for a candidate and a champion of at most `rank`."""
+    from serving.engines.generator import AdapterGenerator  # noqa: PLC0415  torch takes seconds
+
+    return AdapterGenerator(
+        base,
+        device=device,
+        max_model_length=None,  # prompts are as long as the base allows; a runtime may allow less
+        max_adapter_rank=max(rank, _USUAL_RANK),
+        max_adapters=2,
+        max_batch_size=batch_size,
+    )
 
 
 def ask(

@@ -17,13 +17,23 @@ import pandas as pd
 
 from components._payload import parse_payload
 from components.evaluate.gate import judge
-from components.evaluate.inference import Asked, ask, base_key, for_labels, keep_answers, load_answers, prompts
+from components.evaluate.inference import (
+    Asked,
+    ask,
+    base_key,
+    for_labels,
+    generation_device,
+    keep_answers,
+    load_answers,
+    load_generator,
+    prompts,
+)
 from components.evaluate.inputs import adapter_folder, resolve_base
 from components.evaluate.metrics import Answers, compare, confusion, label_slices, measure
 from components.evaluate.report import to_html, to_markdown
 from components.evaluate.sampling import stratified_sample
 from components.evaluate.spec import Confusion, EvaluateResult, EvaluateSpec
-from serving.engines.adapter_files import adapter_digest
+from serving.engines.adapter_files import adapter_digest, adapter_rank
 from tidegate import attestation
 from tidegate.adapters import storage
 from tidegate.adapters.base_model import ResolvedBase
@@ -38,6 +48,8 @@ from tidegate.prompt import GenerationDefaults, PromptTemplate
 from tidegate.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    import torch
+
     from serving.engines.generator import AdapterGenerator
 
 CANDIDATE, CHAMPION = "candidate", "champion"
@@ -56,6 +68,8 @@ class _Models:
     adapter: Path
     base: ResolvedBase
     champion: ModelVersion | None
+    rank: int
+    device: torch.device
 
 
 def run(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
@@ -75,10 +89,13 @@ def evaluate(spec: EvaluateSpec, settings: Settings, clock: Clock, progress: Pro
     adapter = storage.local_path(adapter_folder(spec.adapter_uri), settings.cache)
     base_model = resolve_base(spec.base, settings.cache)
     champion = _champion(spec, settings)
-    progress(f"evaluating {len(test.rows)} rows of {test.rows['label'].nunique()} labels", {"rows": len(test.rows)})
-    generator = _generator(base_model.folder, spec)
+    device, where = generation_device(settings.training.gpus)
+    told = f"evaluating {len(test.rows)} rows of {test.rows['label'].nunique()} labels on {where}"
+    progress(told, {"rows": len(test.rows)})
+    rank = max(adapter_rank(adapter), champion.adapter.rank if champion else 0)
+    generator = load_generator(base_model.folder, rank, device, spec.batch_size)
     generation = spec.generation or for_labels(test.template.labels, generator)
-    models = _Models(generator, adapter, base_model, champion)
+    models = _Models(generator, adapter, base_model, champion, rank, device)
     candidate, base, best = _ask_all(spec, settings, models, test, generation, progress)
 
     answers = _answers(test, candidate, spec.seed)
@@ -175,7 +192,8 @@ def _ask_all(
     if champion is not None:
         other = generator
         if champion.base.digest != base_digest:
-            other = _generator(resolve_base(champion.base, settings.cache).folder, spec)
+            folder = resolve_base(champion.base, settings.cache).folder
+            other = load_generator(folder, models.rank, models.device, spec.batch_size)
         other.load(CHAMPION, storage.local_path(champion.adapter.uri, settings.cache), champion.adapter.digest)
         best = ask(
             other,
@@ -193,18 +211,6 @@ def _ask_all(
     base = ask(generator, None, conversations, generation, batch_size=spec.batch_size, report=told("base"))
     keep_answers(settings.cache, key, base.answers)
     return candidate, base, best
-
-
-def _generator(folder: Path, spec: EvaluateSpec) -> AdapterGenerator:
-    from serving.engines.generator import AdapterGenerator  # noqa: PLC0415  torch takes seconds
-
-    return AdapterGenerator(
-        folder,
-        max_model_length=spec.max_model_length,
-        max_adapter_rank=spec.max_adapter_rank,
-        max_adapters=2,
-        max_batch_size=spec.batch_size,
-    )
 
 
 def _answers(test: _TestSet, asked: Asked, seed: int) -> Answers:

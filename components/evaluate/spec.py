@@ -36,8 +36,6 @@ class EvaluateSpec(Contract):
     max_rows: PositiveInt = Field(default=160, description="test rows above this are sampled, stratified by label")
     seed: int = 0
     batch_size: PositiveInt = 16
-    max_model_length: PositiveInt = Field(default=512, description="prompt and answer together, in tokens")
-    max_adapter_rank: PositiveInt = 32
     out_uri: str = Field(description="folder that receives the report, its attestation and the predictions")
 
 

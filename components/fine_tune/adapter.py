@@ -20,8 +20,13 @@ from tidegate.errors import InvalidInput
 _MAX_RANK = 512
 
 
-def load_model(base: Path, lora: LoraSpec, *, dtype: torch.dtype, seed: int) -> Any:
-    """The frozen base with a fresh adapter on it, as a PEFT model in training mode.
+_CPU = torch.device("cpu")
+
+
+def load_model(base: Path, lora: LoraSpec, *, dtype: torch.dtype, seed: int, device: torch.device = _CPU) -> Any:
+    """The frozen base with a fresh adapter on it, as a PEFT model in training mode on `device`.
+
+    It is made on the CPU and moved then: a seed gives the same first weights wherever the training runs.
 
     Raises:
         InvalidInput: the base has no layer of a name in `target_modules`.
@@ -29,9 +34,9 @@ def load_model(base: Path, lora: LoraSpec, *, dtype: torch.dtype, seed: int) -> 
     model = AutoModelForCausalLM.from_pretrained(
         base,
         dtype=dtype,
-        # Sequences are short: plain matrix products are several times faster here than the CPU's flash attention,
-        # whose backward pass alone took a third of a step.
-        attn_implementation="eager",
+        # Sequences are short: plain matrix products are several times faster on a CPU than its flash attention, whose
+        # backward pass alone took a third of a step. A GPU's fused kernels win.
+        attn_implementation="eager" if device.type == "cpu" else "sdpa",
         use_safetensors=True,
         local_files_only=True,
         trust_remote_code=False,
@@ -43,7 +48,7 @@ def load_model(base: Path, lora: LoraSpec, *, dtype: torch.dtype, seed: int) -> 
             f"the base model has no linear layers named {', '.join(unknown)}",
             next_step=f"Choose target_modules among {', '.join(sorted(layers - {'lm_head'}))}.",
         )
-    torch.manual_seed(seed)
+    torch.manual_seed(seed)  # of the CPU and of every GPU
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
@@ -53,7 +58,7 @@ def load_model(base: Path, lora: LoraSpec, *, dtype: torch.dtype, seed: int) -> 
     )
     peft_model = get_peft_model(model, config, adapter_name=ADAPTER, autocast_adapter_dtype=False)
     fuse(peft_model)
-    return peft_model.train()
+    return peft_model.to(device).train()
 
 
 def start_from(model: Any, folder: Path, lora: LoraSpec) -> None:
@@ -86,14 +91,17 @@ def start_from(model: Any, folder: Path, lora: LoraSpec) -> None:
 
 
 def save(model: Any, uri: str, base_uri: str) -> str:
-    """Writes the adapter: weights first, then the configuration by which readers find it. Returns its digest."""
+    """Writes the adapter, weights first, then the configuration by which readers find it. Returns its digest.
+
+    The tensors are written from the CPU: a file names no device, and is read where there is no GPU.
+    """
     config = model.peft_config[ADAPTER]
     config.base_model_name_or_path = base_uri  # an address, never a path of the machine that trained
     config.inference_mode = True
     config.target_modules = sorted(config.target_modules)
     with tempfile.TemporaryDirectory(prefix="tidegate-adapter-") as temporary:
         folder = Path(temporary)
-        state = {key: tensor.detach().contiguous() for key, tensor in get_peft_model_state_dict(model).items()}
+        state = {key: tensor.detach().cpu().contiguous() for key, tensor in get_peft_model_state_dict(model).items()}
         save_file(state, str(folder / WEIGHTS_FILE), metadata={"format": "pt"})
         config.save_pretrained(str(folder))
         for name in (WEIGHTS_FILE, CONFIG_FILE):

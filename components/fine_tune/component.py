@@ -40,8 +40,8 @@ def fine_tune(  # noqa: PLR0913, PLR0917 - the parameters are the form that the 
         rank: of the adapter.
         alpha: the adapter is scaled by alpha / rank.
         seed: of the initial weights and the order of rows.
-        max_tokens: a longer row is an error.
-        workers: Ray Train workers.
+        max_tokens: longest training row, prompt and answer together; a longer one is refused, not cut.
+        workers: that share each batch; on a cluster each has a pod, or a GPU where the site reserves GPUs.
         price_per_hour: of one worker, in the currency of your choice; 0 takes the node pool's or the machine's.
         node_pool: nodes of a cluster that the work runs on, a pool of the platform's; empty takes the site's.
         run_name: name of the pipeline run; the step re-attaches to the job of this name.

@@ -2,70 +2,80 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
-import threading
-from pathlib import Path
+from contextlib import nullcontext
 from typing import Any
 
+import ray
 from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from components.fine_tune.hardware import Hardware, check_worker, plan, visible_gpus
+from components.fine_tune.lines import gathered
 from components.fine_tune.loop import LoopSpec, train_worker
 from tidegate.domain.training import TrainingResult
 from tidegate.errors import TidegateError, Unavailable
 from tidegate.ports import Progress
 
-_LOOK_SECONDS = 0.2
+
+def find_hardware(workers: int, reserved: int) -> Hardware:
+    """What `workers` workers run on here, with `reserved` GPUs for the job.
+
+    Raises:
+        InvalidInput: see `plan`.
+    """
+    in_ray = None
+    if reserved and workers > 1:
+        if not ray.is_initialized():
+            ray.init()
+        in_ray = int(ray.cluster_resources().get("GPU", 0))
+    return plan(workers=workers, reserved=reserved, visible=visible_gpus(), in_ray=in_ray)
 
 
-def run_training(spec: LoopSpec, progress: Progress) -> TrainingResult:
-    """Trains with `spec.training.workers` workers and returns what the first of them reports.
+def _look_at_gpus(hardware: Hardware) -> None:
+    """Asks one process on every GPU what torch sees there. NCCL would find out before the workers begin, and its error
+    names neither counts nor a next step.
+
+    Raises:
+        InvalidInput: one sees none.
+    """
+    if hardware.in_process or not hardware.use_gpu:
+        return
+    look = ray.remote(num_cpus=0, num_gpus=1, scheduling_strategy="SPREAD")(visible_gpus)
+    for visible in ray.get([look.remote() for _ in range(hardware.workers)]):
+        check_worker(hardware.device, given=1, visible=visible)
+
+
+def run_training(spec: LoopSpec, hardware: Hardware, progress: Progress) -> TrainingResult:
+    """Trains, and returns what the first of the workers reports.
 
     One worker is Ray Train's local mode: the loop runs in this process, which has imported everything and holds the
-    cores already. Starting a worker group costs 10 s of imports for nothing then.
+    cores or the GPU already. Starting a worker group costs 10 s of imports for nothing then.
 
     Raises:
         TidegateError: what the loop raised.
         Unavailable: a worker died.
     """
-    workers = spec.training.workers
-    with tempfile.TemporaryDirectory(prefix="tidegate-train-") as storage:
-        lines = Path(storage) / "progress.jsonl"
-        lines.touch()
+    _look_at_gpus(hardware)
+    reporting = nullcontext(progress) if hardware.in_process else gathered(progress)
+    with tempfile.TemporaryDirectory(prefix="tidegate-train-") as storage, reporting as report:
         trainer = TorchTrainer(
             train_worker,
-            train_loop_config=spec.model_copy(update={"lines": str(lines)}).model_dump(mode="json"),
-            scaling_config=ScalingConfig(num_workers=0 if workers == 1 else workers, use_gpu=False),
+            train_loop_config={"spec": spec.model_dump(mode="json"), "report": report},
+            scaling_config=ScalingConfig(
+                num_workers=hardware.num_workers,
+                use_gpu=hardware.use_gpu,
+                resources_per_worker=hardware.resources_per_worker,
+                placement_strategy=hardware.placement,
+            ),
             run_config=RunConfig(storage_path=storage, name="fine-tune"),
-            torch_config=TorchConfig(backend="gloo"),
+            torch_config=TorchConfig(backend=hardware.backend),
         )
-        ended = threading.Event()
-        reader = threading.Thread(target=_hand_on, args=(lines, progress, ended), daemon=True)
-        reader.start()
         try:
             result = trainer.fit()
         except Exception as error:
             raise _cause(error) from error
-        finally:
-            ended.set()
-            reader.join()
     return TrainingResult.model_validate(result.return_value)
-
-
-def _hand_on(lines: Path, progress: Progress, ended: threading.Event) -> None:
-    with lines.open(encoding="utf-8") as file:
-        waiting = ""
-        while True:
-            last = ended.is_set()  # before reading: what was written until now is read once more
-            waiting += file.read()
-            *whole, waiting = waiting.split("\n")
-            for line in whole:
-                value = json.loads(line)
-                progress(value["message"], value["numbers"])
-            if last:
-                return
-            ended.wait(_LOOK_SECONDS)
 
 
 def _cause(error: Exception) -> Exception:

@@ -12,7 +12,7 @@ from typing import Any
 
 from components._payload import parse_payload
 from components.evaluate.inputs import resolve_base
-from components.fine_tune.distribute import run_training
+from components.fine_tune.distribute import find_hardware, run_training
 from components.fine_tune.loop import LoopSpec
 from components.fine_tune.spec import FineTuneResult, FineTuneSpec
 from components.fine_tune.start import Start, find_start, same_base
@@ -83,6 +83,8 @@ def _train(
     spec: FineTuneSpec, base: ResolvedBase, start: Start | None, progress: Progress, live: LiveRun
 ) -> tuple[TrainingResult, list[dict[str, float]]]:
     history: list[dict[str, float]] = []
+    hardware = find_hardware(spec.training.workers, load_settings().training.gpus)
+    progress(f"training with {hardware.told}", {"workers": float(hardware.workers)})
 
     def watch(message: str, numbers: Mapping[str, float]) -> None:
         progress(message, numbers)
@@ -91,17 +93,18 @@ def _train(
             live.log(_metrics(numbers), int(numbers["step"]))
 
     # A price that the run does not name is that of the machine or, on a cluster, of the node pool.
-    price = spec.training.price_per_hour or load_settings().training.price_per_hour
+    settings = load_settings()
+    price = spec.training.price_per_hour or settings.training.price_per_hour
     loop = LoopSpec(
         training=spec.training.model_copy(update={"price_per_hour": price}),
-        base_folder=str(base.folder),
-        base_uri=base.ref.uri,
-        start_folder=str(start.folder) if start else None,
+        device=hardware.device,
+        base=base.ref,
+        start_uri=start.uri if start else None,
         data_uri=spec.data_uri,
         adapter_uri=storage.join(spec.out_uri, "adapter"),
-        lines="",
+        cache=str(settings.cache),
     )
-    return run_training(loop, watch), history
+    return run_training(loop, hardware, watch), history
 
 
 def _left_behind(out_uri: str, digest: str) -> tuple[TrainingResult, list[dict[str, float]]] | None:
@@ -135,6 +138,5 @@ def _metrics(numbers: Mapping[str, float]) -> dict[str, float]:
 
 
 def _params(spec: FineTuneSpec, base: ResolvedBase) -> dict[str, Any]:
-    hyper = spec.training.model_dump(mode="json", exclude={"lora"})
-    lora = {f"lora_{key}": value for key, value in spec.training.lora.model_dump(mode="json").items()}
-    return {"base": base.ref.name, "base_digest": base.ref.digest, "data_uri": spec.data_uri, **hyper, **lora}
+    known = {"base": base.ref.name, "base_digest": base.ref.digest, "data_uri": spec.data_uri}
+    return known | spec.training.flat()

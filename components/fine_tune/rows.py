@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -11,7 +12,6 @@ from components.evaluate.inference import prompts
 from tidegate.adapters import storage
 from tidegate.errors import InvalidInput, NotFound
 from tidegate.prompt import PromptTemplate
-from tidegate.settings import Settings
 from tidegate.tokens import encode_answer, encode_prompt
 
 
@@ -28,14 +28,14 @@ class Row:
         return len(self.prompt) + len(self.answer)
 
 
-def load_rows(data_uri: str, tokenizer: Any, max_tokens: int, settings: Settings) -> list[Row]:
+def load_rows(data_uri: str, tokenizer: Any, max_tokens: int, cache: Path) -> list[Row]:
     """The train split as tokens.
 
     Raises:
         NotFound: the folder is not one that the features step wrote.
         InvalidInput: no rows, an empty label, or a row of more than `max_tokens` tokens.
     """
-    path = storage.local_path(storage.join(data_uri, "train.parquet"), settings.cache)
+    path = storage.local_path(storage.join(data_uri, "train.parquet"), cache)
     template = PromptTemplate.model_validate_json(storage.read_text(storage.join(data_uri, "prompt.json")))
     try:
         frame = pd.read_parquet(path)

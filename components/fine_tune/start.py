@@ -17,8 +17,9 @@ from tidegate.settings import Settings
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """An adapter's folder; `base` is known when a registered version is continued."""
+    """An adapter's address and its folder here; `base` is known when a registered version is continued."""
 
+    uri: str
     folder: Path
     base: BaseModelRef | None = None
 
@@ -31,8 +32,10 @@ def find_start(address: str, settings: Settings) -> Start:
     """
     version = _version(address, settings)
     if version is None:
-        return Start(folder=storage.local_path(adapter_folder(address), settings.cache))
-    return Start(folder=storage.local_path(version.adapter.uri, settings.cache), base=version.base)
+        uri = adapter_folder(address)
+        return Start(uri=uri, folder=storage.local_path(uri, settings.cache))
+    uri = version.adapter.uri
+    return Start(uri=uri, folder=storage.local_path(uri, settings.cache), base=version.base)
 
 
 def same_base(base: ResolvedBase, start: Start, address: str) -> ResolvedBase:

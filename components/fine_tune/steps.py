@@ -29,6 +29,10 @@ class Batch:
     targets: torch.Tensor
     tokens: int
 
+    def to(self, device: torch.device) -> Batch:
+        """The batch where the model lies."""
+        return Batch(self.ids.to(device), self.positions.to(device), self.targets.to(device), self.tokens)
+
 
 def collate(rows: Sequence[Row], pad: int) -> Batch:
     """The rows as one batch."""
@@ -64,6 +68,7 @@ class Stepper:
     def __init__(self, model: Any, pad: int) -> None:
         self._model = model
         self._pad = pad
+        self._device = next(model.parameters()).device
         self._weights = [weight for weight in model.parameters() if weight.requires_grad]
         self._masters = [weight.detach().float().clone().requires_grad_() for weight in self._weights]
         self._optimiser = torch.optim.AdamW(self._masters, lr=0.0, betas=_BETAS, weight_decay=0.0)
@@ -71,15 +76,16 @@ class Stepper:
 
     def step(self, rows: Sequence[Row], rate: float) -> tuple[float, int]:
         """One step on this worker's rows (possibly none): mean loss per answer token, and tokens, over all workers."""
-        loss_sum, counts = torch.zeros(()), [0, 0]
+        loss_sum, counts = torch.zeros((), device=self._device), [0, 0]
         if rows:
-            batch = collate(rows, self._pad)
+            batch = collate(rows, self._pad).to(self._device)
             loss_sum = torch.nn.functional.cross_entropy(
                 answer_logits(self._model, batch), batch.targets, reduction="sum"
             )
             loss_sum.backward()
             counts = [len(batch.targets), batch.tokens]
-        loss, answers, tokens = self._summed(torch.tensor([float(loss_sum.detach()), *map(float, counts)])).tolist()
+        sums = torch.tensor([float(loss_sum.detach()), *map(float, counts)], device=self._device)  # NCCL takes GPUs'
+        loss, answers, tokens = self._summed(sums).tolist()
         self._collect(answers)
         torch.nn.utils.clip_grad_norm_(self._masters, _MAX_GRADIENT_NORM)
         for group in self._optimiser.param_groups:

@@ -22,7 +22,7 @@ def markdown(
     memory = f"{result.peak_memory_bytes / 2**30:.1f} GiB"
     effort = (
         f"| {result.steps} | {hyper.batch_size} | {result.train_tokens:,} | {result.tokens_per_second:,.0f} "
-        f"| {result.seconds:.1f} | {memory} | {result.precision} | {result.cost:.4f} |"
+        f"| {result.seconds:.1f} | {memory} | {result.precision} on {result.device} | {result.cost:.4f} |"
     )
     return "\n".join(
         [
@@ -30,7 +30,7 @@ def markdown(
             "",
             f"{setup}; {origin}; seed {hyper.seed}.",
             "",
-            "| steps | rows a step | tokens | tokens/s | seconds | memory | precision | cost |",
+            "| steps | rows a step | tokens | tokens/s | seconds | memory | precision and device | cost |",
             "|---|---|---|---|---|---|---|---|",
             effort,
             "",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from components.evaluate.report import format_value, verdict_line
 from tidegate.domain.manifest import DataManifest
@@ -15,7 +15,6 @@ def model_card(
     manifest: DataManifest,
     *,
     training: TrainingResult | None,
-    hyperparameters: Mapping[str, object],
 ) -> str:
     """Everything a reader needs to decide whether to use the version; an override comes first."""
     sections = [
@@ -23,7 +22,7 @@ def model_card(
         _verdict(version),
         _what(version),
         _data(manifest),
-        _training(training, hyperparameters),
+        _training(training),
         _evaluation(version),
         _limits(version, manifest),
         _usage(version),
@@ -89,7 +88,7 @@ def _data(manifest: DataManifest) -> str:
     )
 
 
-def _training(training: TrainingResult | None, hyperparameters: Mapping[str, object]) -> str:
+def _training(training: TrainingResult | None) -> str:
     if training is None:
         return ""
     facts = (
@@ -98,7 +97,8 @@ def _training(training: TrainingResult | None, hyperparameters: Mapping[str, obj
         f"{training.peak_memory_bytes / 2**30:.1f} GiB), loss {training.first_loss:.3f} to {training.final_loss:.3f}, "
         f"seed {training.seed}, cost {training.cost:.4f}."
     )
-    chosen = ", ".join(f"{name} {value}" for name, value in sorted(hyperparameters.items()))
+    known = training.hyperparameters.flat() if training.hyperparameters is not None else {}
+    chosen = ", ".join(f"{name} {value}" for name, value in sorted(known.items()) if value is not None)
     return f"## Training\n\n{facts}" + (f"\n\nHyper-parameters: {chosen}." if chosen else "")
 
 

@@ -15,7 +15,6 @@ def register(  # noqa: PLR0913, PLR0917 - the parameters are the form that the K
     model_name: str,
     base_model: str,
     alias: str = "challenger",
-    hyperparameters: dict = {},  # type: ignore[type-arg]  # noqa: B006 - KFP wants a plain default
     trigger: str = "",
     parent_version: str = "",
     node_pool: str = "",
@@ -32,7 +31,6 @@ def register(  # noqa: PLR0913, PLR0917 - the parameters are the form that the K
         model_name: registered model, for example banking-intent.
         base_model: address of the base model that the adapter was trained on.
         alias: alias that nominates the version for a rollout; empty sets none.
-        hyperparameters: of the training, recorded with the version.
         trigger: key of the retraining request, when an alert caused the run.
         parent_version: version whose adapter the training continued.
         node_pool: nodes of a cluster that the work runs on, a pool of the platform's; empty takes the site's.
@@ -50,13 +48,13 @@ def register(  # noqa: PLR0913, PLR0917 - the parameters are the form that the K
         "evaluation_uri": address(evaluation),
         "adapter_uri": address(adapter),
         "base": base_model,
-        "hyperparameters": hyperparameters,
         "pipeline_run": key.rsplit("/", 1)[0],
         "trigger": trigger or None,
         "parent_version": parent_version or None,
         "alias": alias or None,
     }
-    result = run_step("components.register.logic:run", payload, "train", key, node_pool)
+    # Reference logits are float32 of the CPU, which every reader can compute again.
+    result = run_step("components.register.logic:run", payload, "train", key, node_pool, takes_gpus=False)
     version.uri = result["model_uri"]
     version.metadata["name"] = result["version"]["name"]
     version.metadata["version"] = result["version"]["version"]

@@ -113,7 +113,7 @@ def _make(
     )
     base_uri = store_base(inputs.base.folder, inputs.base.ref.digest, pending.store)
     version = _version(spec, inputs, pending, base_uri, clock)
-    card = model_card(version, inputs.manifest, training=inputs.training, hyperparameters=spec.hyperparameters)
+    card = model_card(version, inputs.manifest, training=inputs.training)
     folder = Path(tempfile.mkdtemp(prefix="tidegate-register-"))
     try:
         progress("writing the model and its reference logits", {})
@@ -128,7 +128,7 @@ def _make(
             metadata={"tidegate.name": spec.name, "tidegate.base-digest": inputs.base.ref.digest},
         )
         write_model_folder(folder / "model", pending, parts)
-        models.record(pending, params=_params(spec, inputs), metrics=_metrics(inputs))
+        models.record(pending, params=_params(inputs), metrics=_metrics(inputs))
         models.attach(
             pending,
             {
@@ -249,7 +249,7 @@ def _example(inputs: _Inputs) -> dict[str, Any]:
     return {"text": str(row["text"]), **features}
 
 
-def _params(spec: RegisterSpec, inputs: _Inputs) -> dict[str, Any]:
+def _params(inputs: _Inputs) -> dict[str, Any]:
     return {
         "base": inputs.base.ref.name,
         "base_digest": inputs.base.ref.digest,
@@ -258,8 +258,14 @@ def _params(spec: RegisterSpec, inputs: _Inputs) -> dict[str, Any]:
         "system_prompt": inputs.template.system,
         "max_tokens": inputs.report.generation.max_tokens,
         "temperature": inputs.report.generation.temperature,
-        **spec.hyperparameters,
+        **{f"train_{name}": value for name, value in _hyperparameters(inputs).items()},
     }
+
+
+def _hyperparameters(inputs: _Inputs) -> dict[str, Any]:
+    """What the adapter was trained with; nothing of one that was trained elsewhere."""
+    training = inputs.training
+    return training.hyperparameters.flat() if training is not None and training.hyperparameters is not None else {}
 
 
 def _metrics(inputs: _Inputs) -> dict[str, float]:

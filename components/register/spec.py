@@ -23,9 +23,6 @@ class RegisterSpec(Contract):
     training: TrainingResult | None = Field(
         default=None, description="if unset, training_result.json of the fine-tune step's folder, when there is one"
     )
-    hyperparameters: dict[str, str | int | float | bool | None] = Field(
-        default={}, description="of the training, shown as parameters of the run"
-    )
     pipeline_run: str
     trigger: str | None = Field(default=None, description="retraining key, when an alert caused the run")
     parent_version: str | None = None

@@ -89,6 +89,26 @@ def read_adapter(folder: Path, *, max_rank: int, digest: str | None = None) -> A
     return AdapterWeights(rank=rank, scaling=scaling, layers=_paired(folder, layers, rank))
 
 
+def adapter_rank(folder: Path) -> int:
+    """The rank that the adapter's configuration declares.
+
+    Raises:
+        InvalidInput: it is no LoRA configuration.
+    """
+    return _declared(folder)[1]
+
+
+def _declared(folder: Path) -> tuple[dict[str, Any], int, float]:
+    """(configuration, rank, alpha)."""
+    try:
+        config: dict[str, Any] = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        return config, int(config["r"]), float(config["lora_alpha"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidInput(
+            f"{folder / CONFIG_FILE} is not a LoRA configuration: {error!r}", next_step="Write it with PEFT."
+        ) from None
+
+
 def _tensors(folder: Path) -> dict[str, torch.Tensor]:
     from safetensors import SafetensorError  # noqa: PLC0415  torch: not before an adapter is loaded
     from safetensors.torch import load_file  # noqa: PLC0415
@@ -105,13 +125,7 @@ def _tensors(folder: Path) -> dict[str, torch.Tensor]:
 
 def _arithmetic(folder: Path, max_rank: int) -> tuple[int, float]:
     """(rank, scaling) of the configuration, refusing what the engine does not compute."""
-    try:
-        config: dict[str, Any] = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-        rank, alpha = int(config["r"]), float(config["lora_alpha"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise InvalidInput(
-            f"{folder / CONFIG_FILE} is not a LoRA configuration: {error!r}", next_step="Write it with PEFT."
-        ) from None
+    config, rank, alpha = _declared(folder)
     if config.get("peft_type") != "LORA":
         raise InvalidInput(f"adapter {folder} is of type {config.get('peft_type')!r}", next_step="Use type LORA.")
     for option, value in config.items():

@@ -58,8 +58,9 @@ class AdapterGenerator:
 
     Args:
         base_dir: folder with config.json, safetensors and tokenizer; no code of a model is ever executed.
-        dtype: "auto" is bfloat16 where the processor multiplies it natively, else float32.
-        max_model_length: prompt and answer together, in tokens.
+        dtype: "auto" is bfloat16 where the device multiplies it natively, else float32.
+        device: where model, adapters and cache lie and every pass runs.
+        max_model_length: prompt and answer together, in tokens; None: as long as the base allows.
         max_adapter_rank: columns per adapter slot.
         max_adapters: slots.
         max_batch_size: rows in one forward pass; further ones wait.
@@ -74,16 +75,20 @@ class AdapterGenerator:
         base_dir: Path,
         *,
         dtype: Dtype = "auto",
-        max_model_length: int = 512,
+        device: str | torch.device = "cpu",
+        max_model_length: int | None = 512,
         max_adapter_rank: int = 32,
         max_adapters: int = 4,
         max_batch_size: int = 16,
     ) -> None:
-        from serving.engines.loading import load_base  # noqa: PLC0415  torch and transformers take seconds
+        import torch  # noqa: PLC0415  torch and transformers take seconds
+
+        from serving.engines.loading import load_base  # noqa: PLC0415
         from serving.engines.lora import AdapterBank  # noqa: PLC0415
 
-        base = load_base(base_dir, dtype)
-        self.max_model_length = min(max_model_length, base.context_length)
+        self._device = torch.device(device)
+        base = load_base(base_dir, dtype, self._device)
+        self.max_model_length = min(max_model_length or base.context_length, base.context_length)
         self.max_batch_size = max_batch_size
         self._model = base.model
         self._tokenizer = base.tokenizer
@@ -265,7 +270,10 @@ class AdapterGenerator:
         self._bank.select(adapters)
         model: Any = self._model
         hidden = model.model(
-            input_ids=torch.tensor([tokens]), position_ids=ragged.positions, use_cache=False, ragged=ragged
+            input_ids=torch.tensor([tokens], device=self._device),
+            position_ids=ragged.positions,
+            use_cache=False,
+            ragged=ragged,
         ).last_hidden_state
         logits: torch.Tensor = model.lm_head(hidden[0, ragged.last_tokens])
         return logits

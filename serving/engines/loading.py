@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from serving.engines.devices import native_dtype
 from serving.engines.ragged import ATTENTION, KeyValueCache, ragged_attention
 from tidegate.errors import InvalidInput, NotFound
 
@@ -35,8 +36,8 @@ class LoadedBase:
         )
 
 
-def load_base(folder: Path, dtype: str) -> LoadedBase:
-    """The model in `folder`: safetensors only, no remote code, nothing fetched.
+def load_base(folder: Path, dtype: str, device: torch.device) -> LoadedBase:
+    """The model in `folder`, on `device`: safetensors only, no remote code, nothing fetched.
 
     Raises:
         NotFound: there is no config.json.
@@ -53,22 +54,16 @@ def load_base(folder: Path, dtype: str) -> LoadedBase:
             f"model {folder} is of type {config.model_type!r}, which the transformers engine does not compute",
             next_step=f"Use a model of type {', '.join(sorted(_FAMILIES))} without sliding window, or another engine.",
         )
-    model = AutoModelForCausalLM.from_pretrained(
+    model: Any = AutoModelForCausalLM.from_pretrained(
         folder,
-        dtype=native_dtype() if dtype == "auto" else getattr(torch, dtype),
+        dtype=native_dtype(device) if dtype == "auto" else getattr(torch, dtype),
         attn_implementation=ATTENTION,
         use_safetensors=True,
         local_files_only=True,
         trust_remote_code=False,
-    ).eval()
+    )
+    model = model.to(device).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     ends = model.generation_config.eos_token_id
     end_tokens = {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
     return LoadedBase(model, tokenizer, frozenset(end_tokens), config.max_position_embeddings)
-
-
-def native_dtype() -> torch.dtype:
-    """bfloat16 where the machine multiplies it natively (a CUDA device, AVX-512 BF16 or AMX), else float32."""
-    if torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported():
-        return torch.bfloat16
-    return torch.float32

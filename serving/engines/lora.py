@@ -122,12 +122,13 @@ class AdapterBank:
             self._mask.value = None
             return
         weight = next(iter(self._layers.values())).a
-        masks = torch.zeros(len(self._slots) + 1, len(self._slots) * self._max_rank, dtype=weight.dtype)
+        width = len(self._slots) * self._max_rank
+        masks = torch.zeros(len(self._slots) + 1, width, dtype=weight.dtype, device=weight.device)
         for slot, scaling in enumerate(self._scaling):
             masks[slot, slot * self._max_rank : (slot + 1) * self._max_rank] = scaling
         none = len(self._slots)
-        index = torch.tensor([none if adapter is None else self._slots.index(adapter) for adapter in rows])
-        self._mask.value = masks[index].to(weight.device)
+        index = [none if adapter is None else self._slots.index(adapter) for adapter in rows]
+        self._mask.value = masks[torch.tensor(index, device=weight.device)]
 
     def _check(self, adapter: str, module: str, a: torch.Tensor, b: torch.Tensor) -> None:
         layer = self._layers.get(module)

@@ -27,7 +27,7 @@ class KeyValueCache:
 
     def __init__(self, layers: int, kv_heads: int, head_dim: int, dtype: torch.dtype, device: torch.device) -> None:
         self._shape = (kv_heads, head_dim)
-        self._options = {"dtype": dtype, "device": device}
+        self.device = device
         self.keys = [torch.empty(0, kv_heads, 0, head_dim, dtype=dtype, device=device) for _ in range(layers)]
         self.values = [torch.empty(0, kv_heads, 0, head_dim, dtype=dtype, device=device) for _ in range(layers)]
 
@@ -60,10 +60,11 @@ class _Decoding:
     index: torch.Tensor  # (rows,)
 
     @classmethod
-    def plan(cls, lengths: Sequence[int]) -> _Decoding:
-        held = torch.tensor(lengths, dtype=torch.long)
-        span = torch.arange(max(lengths) + 1)
-        return cls(held, (span[None] <= held[:, None])[:, None, None], torch.arange(len(lengths)))
+    def plan(cls, lengths: Sequence[int], device: torch.device) -> _Decoding:
+        held = torch.tensor(lengths, dtype=torch.long, device=device)
+        span = torch.arange(max(lengths) + 1, device=device)
+        mask = (span[None] <= held[:, None])[:, None, None]
+        return cls(held, mask, torch.arange(len(lengths), device=device))
 
     def attend(
         self,
@@ -96,12 +97,19 @@ class _Starting:
     scatter: torch.Tensor  # (tokens,): padded place of every packed token
 
     @classmethod
-    def plan(cls, first: int, sizes: Sequence[int]) -> _Starting:
-        lengths = torch.tensor(sizes, dtype=torch.long)
+    def plan(cls, first: int, sizes: Sequence[int], device: torch.device) -> _Starting:
+        lengths = torch.tensor(sizes, dtype=torch.long, device=device)
         offsets = torch.cumsum(lengths, 0) - lengths
-        span = torch.arange(max(sizes))
+        longest = max(sizes)
+        span = torch.arange(longest, device=device)
         inside = span[None] < lengths[:, None]
-        return cls(first, torch.where(inside, offsets[:, None] + span[None], 0), inside.flatten().nonzero().flatten())
+        # Counted here, not on the device: asking a GPU which places are filled would wait for all that it has to do.
+        places = [row * longest + place for row, size in enumerate(sizes) for place in range(size)]
+        return cls(
+            first,
+            torch.where(inside, offsets[:, None] + span[None], 0),
+            torch.tensor(places, dtype=torch.long, device=device),
+        )
 
     def attend(
         self,
@@ -148,14 +156,16 @@ class RaggedPass:
             lengths: tokens that each decoding row has cached already; row i of the cache is the i-th.
             starting: prompt lengths in tokens; their cache rows follow.
         """
-        decoding = len(lengths)
+        decoding, device = len(lengths), cache.device
+        positions = [*lengths, *(place for size in starting for place in range(size))]
+        counts = torch.tensor([1] * decoding + list(starting), device=device)
         cache.reserve(decoding + len(starting), max([*(length + 1 for length in lengths), *starting]))
         return cls(
             cache,
-            _Decoding.plan(lengths) if lengths else None,
-            _Starting.plan(decoding, starting) if starting else None,
-            torch.cat([torch.tensor(lengths, dtype=torch.long), *(torch.arange(size) for size in starting)])[None],
-            torch.cumsum(torch.tensor([1] * decoding + list(starting)), 0) - 1,
+            _Decoding.plan(lengths, device) if lengths else None,
+            _Starting.plan(decoding, starting, device) if starting else None,
+            torch.tensor([positions], dtype=torch.long, device=device),
+            torch.cumsum(counts, 0) - 1,
         )
 
 

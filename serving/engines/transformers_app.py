@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
+import ray
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
 from ray import serve
 from ray.serve import Application
@@ -22,6 +23,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.engines.adapter_set import AdapterSet
+from serving.engines.devices import device_name, generation_device
 from serving.engines.generator import AdapterGenerator
 from serving.engines.loop import EngineLoop
 from serving.engines.openai_api import OpenAIApi
@@ -75,9 +77,11 @@ class TransformersEngine:
         options = EngineArgs.model_validate(args)
         cache = _cache(options)
         _use_threads(options.threads)
+        device = generation_device(len(ray.get_gpu_ids()), "this replica")  # those that Serve asked Ray for
         base = resolve_base_model(options.base_uri, cache, options.base_digest)
         generator = AdapterGenerator(
             base.folder,
+            device=device,
             max_model_length=options.max_model_length,
             max_adapter_rank=options.max_adapter_rank,
             max_adapters=options.max_adapters,
@@ -96,7 +100,10 @@ class TransformersEngine:
         )
         self._reconciling: asyncio.Task[None] | None = None
         get_logger("engine").info(
-            "a replica has its model", seconds=round(time.monotonic() - start, 1), pid=os.getpid()
+            "a replica has its model",
+            seconds=round(time.monotonic() - start, 1),
+            pid=os.getpid(),
+            device=device_name(device),
         )
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:

@@ -66,7 +66,7 @@ def ray_head_command(settings: Settings, ports: RayPorts) -> tuple[list[str], di
         f"--metrics-export-port={ports.metrics}",
         *("--min-worker-port=0", "--max-worker-port=0"),  # the system finds free ones; Ray's range may be taken
         f"--num-cpus={LOGICAL_CPUS}",
-        "--num-gpus=0",
+        f"--num-gpus={settings.training.gpus}",
         f"--object-store-memory={_OBJECT_STORE_BYTES}",
         f"--temp-dir={ray_temp_dir(settings)}",
         "--disable-usage-stats",

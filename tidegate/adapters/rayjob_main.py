@@ -1,9 +1,10 @@
-"""What a RayJob runs: `python -m tidegate.adapters.rayjob_main FOLDER ATTEMPT --reattach S --abandoned S`.
+"""What a RayJob runs: `python -m tidegate.adapters.rayjob_main FOLDER ATTEMPT --reattach S --abandoned S --gpus N`.
 
 It reads what is to be done, does it, and leaves progress and outcome in the job's folder. It ends itself when nobody
 follows it any more: a run that was ended must not go on to train, and a step whose pod was lost must find its job
 again. Both begin with a step that goes away, so the job waits for the step's next pod: `--reattach` seconds when the
-step was told to stop, `--abandoned` seconds when it fell silent.
+step was told to stop, `--abandoned` seconds when it fell silent. `--gpus` are those reserved for the job, all pods
+together: the work uses them or fails.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from tidegate.ports import JobProgress
 from tidegate.settings import load_settings
 from tidegate.wire import PROGRESS_MARK, error_from_dict
 
+GPUS_VARIABLE: Final = "TIDEGATE_TRAINING__GPUS"
 _LOOK_SECONDS: Final = 5.0
 _WRITE_SECONDS: Final = 1.0
 _ENDED: Final = 3
@@ -38,7 +40,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("attempt", type=int)
     parser.add_argument("--reattach", type=float, required=True)
     parser.add_argument("--abandoned", type=float, required=True)
+    parser.add_argument("--gpus", type=int, default=0)
     given = parser.parse_args(argv)
+    os.environ[GPUS_VARIABLE] = str(given.gpus)
     folder, clock = JobFolder(given.folder), SystemClock()
     if folder.outcome(given.attempt) is not None:
         return 0  # KubeRay started it again after it had ended

@@ -1,6 +1,7 @@
 """A step's job as a RayJob of KubeRay (v1.6, v1.7). Rendering is pure, and the same work gives the same object.
 
-The head does the work itself: one pod for one worker, no idle head beside a GPU. More workers are further pods.
+The head does the work itself: one pod for one worker, no idle head beside a GPU. More workers are further pods, or
+share one where the site gives a pod several GPUs. A worker trains on one GPU, so a job gets exactly as many as workers.
 """
 
 from __future__ import annotations
@@ -71,13 +72,15 @@ def rayjob(job: JobSpec, attempt: int, folder: str, site: JobSite) -> Json:
         "annotations": {KEY: job.key, DIGEST: digest(job), "tidegate.dev/node-pool": pool_name},
     }
     spec: Json = {
-        "entrypoint": _entrypoint(folder, attempt, settings),
+        "entrypoint": _entrypoint(folder, attempt, settings, gpus_of(job, settings)),
         "submissionMode": "HTTPMode",
         "backoffLimit": 0,
         "activeDeadlineSeconds": settings.deadline_seconds,  # KubeRay's to notice, and the step's to tell
     }
     if settings.cluster:
         spec["clusterSelector"] = {CLUSTER_LABEL: settings.cluster}
+        if gpus_of(job, settings) == 1:  # on a node that has one, and reserved: the work is done in this very process
+            spec["entrypointNumGpus"] = 1
     else:
         if pool.kueue_queue:
             metadata["labels"][_QUEUE] = pool.kueue_queue
@@ -90,31 +93,38 @@ def rayjob(job: JobSpec, attempt: int, folder: str, site: JobSite) -> Json:
     return {"metadata": metadata, "spec": spec}
 
 
-def _entrypoint(folder: str, attempt: int, settings: JobSettings) -> str:
+def _entrypoint(folder: str, attempt: int, settings: JobSettings, gpus: int) -> str:
     command = ["python", "-m", "tidegate.adapters.rayjob_main", folder, str(attempt)]
     command += ["--reattach", str(settings.reattach_seconds), "--abandoned", str(settings.abandoned_seconds)]
+    command += ["--gpus", str(gpus)] if gpus else []
     return shlex.join(command)
 
 
 def _cluster(job: JobSpec, labels: Mapping[str, str], pool: NodePool, site: JobSite) -> Json:
-    wanted = resources(pool.cpu, pool.memory, pool.gpu_resource, site.jobs.gpus)
-    workers = workers_of(job)
+    head, *others = pods_of(job, site.jobs)
+    if pool.price_per_hour is not None:  # of a node; the training multiplies a worker's
+        price = float(pool.price_per_hour) * (1 + len(others)) / workers_of(job)
+        pool = pool.model_copy(update={"price_per_hour": f"{price:g}"})
+
+    def wanted(gpus: int) -> Json:
+        return resources(pool.cpu, pool.memory, pool.gpu_resource, gpus)
+
     made: Json = {
         "rayVersion": site.cluster.ray_version,
         "headGroupSpec": {
             "rayStartParams": {"dashboard-host": "0.0.0.0"},  # noqa: S104 - inside the pod; KubeRay submits to it
-            "template": _pod("head", labels, wanted, pool, site),
+            "template": _pod("head", labels, wanted(head), pool, site),
         },
     }
-    if workers > 1:
+    if others:
         made["workerGroupSpecs"] = [
             {
                 "groupName": "workers",
-                "replicas": workers - 1,
-                "minReplicas": workers - 1,
-                "maxReplicas": workers - 1,
+                "replicas": len(others),
+                "minReplicas": len(others),
+                "maxReplicas": len(others),
                 "rayStartParams": {},
-                "template": _pod("worker", labels, wanted, pool, site),
+                "template": _pod("worker", labels, wanted(others[0]), pool, site),
             }
         ]
     if site.cluster.ray_token_secret:
@@ -126,6 +136,21 @@ def workers_of(job: JobSpec) -> int:
     """How many Ray Train workers the work wants; a step that trains nothing wants one."""
     training = job.payload.get("training")
     return int(training.get("workers", 1)) if isinstance(training, Mapping) else 1
+
+
+def gpus_of(job: JobSpec, settings: JobSettings) -> int:
+    """GPUs of the whole job: one a worker; none where the site reserves none, or the work has no use for one."""
+    return workers_of(job) if settings.gpus and job.takes_gpus else 0
+
+
+def pods_of(job: JobSpec, settings: JobSettings) -> list[int]:
+    """GPUs of each pod, the head's first. On CPUs every worker has a pod; GPUs share pods, `settings.gpus` in each, and
+    the head takes the rest."""
+    workers = workers_of(job)
+    if not gpus_of(job, settings):
+        return [0] * workers
+    others = (workers - 1) // settings.gpus
+    return [workers - others * settings.gpus] + [settings.gpus] * others
 
 
 def _pod(role: str, labels: Mapping[str, str], wanted: Json, pool: NodePool, site: JobSite) -> Json:

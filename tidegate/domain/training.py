@@ -45,6 +45,12 @@ class Hyperparameters(Contract):
     workers: PositiveInt = Field(default=1, description="Ray Train workers")
     price_per_hour: NonNegativeFloat = Field(default=0.0, description="of one worker, in the currency of your choice")
 
+    def flat(self) -> dict[str, str | int | float | None]:
+        """By name, as parameters of a run; LoRA's own begin with 'lora_'."""
+        lora = {f"lora_{name}": value for name, value in self.lora.model_dump(mode="json").items()}
+        lora["lora_target_modules"] = " ".join(self.lora.target_modules)
+        return {**self.model_dump(mode="json", exclude={"lora"}), **lora}
+
 
 class TrainingSpec(Hyperparameters):
     """Everything that determines a training run."""
@@ -63,8 +69,9 @@ class TrainingResult(Contract):
     train_tokens: PositiveInt
     tokens_per_second: PositiveFloat
     seconds: PositiveFloat
-    peak_memory_bytes: PositiveInt
+    peak_memory_bytes: PositiveInt = Field(description="of the GPU; on CPUs of the first worker's process")
     precision: Literal["bfloat16", "float32"]
-    device: str
+    device: str = Field(description="what the workers really computed on: 'cpu', 'NVIDIA L4', '2 x NVIDIA L4'")
     cost: NonNegativeFloat
     seed: int
+    hyperparameters: Hyperparameters | None = Field(default=None, description="None: an earlier release did not say")

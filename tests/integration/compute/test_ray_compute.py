@@ -13,12 +13,14 @@ from typing import Any
 import httpx
 import pytest
 
+from serving.engines.adapter_files import adapter_digest
 from tests.integration.engines.platform import ray_head
 from tests.integration.train.conftest import BASE, write_data
 from tidegate.adapters.cluster_compute import ClusterCompute
 from tidegate.adapters.compute import compute_from_settings
 from tidegate.adapters.ray_compute import RayCompute
 from tidegate.adapters.ray_connection import disconnect
+from tidegate.domain.training import TrainingResult
 from tidegate.errors import GateFailed, TidegateError, Unavailable
 from tidegate.ports import ComputePool, JobSpec
 from tidegate.settings import Settings
@@ -117,7 +119,7 @@ def test_two_training_workers_make_the_step_that_one_makes(
     compute: RayCompute, tmp_path: Path, settings: Settings
 ) -> None:
     data = write_data(tmp_path / "data")
-    losses = {}
+    losses, first = {}, {}
     for workers in (1, 2):
         key = f"e/{workers}"
         training = {"max_steps": 2, "batch_size": 6, "workers": workers, "precision": "float32"}
@@ -130,9 +132,18 @@ def test_two_training_workers_make_the_step_that_one_makes(
             "run_name": key,
         }
         compute.submit(JobSpec(key=key, entrypoint="components.fine_tune.logic:run", payload=payload, pool="train"))
-        losses[workers] = [line.numbers["loss"] for line in compute.follow(key) if "loss" in line.numbers]
+        lines = list(compute.follow(key))
+        first[workers] = lines[0].message
+        losses[workers] = [line.numbers["loss"] for line in lines if "loss" in line.numbers]
     assert len(losses[1]) == 2
     assert losses[2] == pytest.approx(losses[1], rel=1e-3)
+    assert first == {1: "training with 1 worker on CPUs", 2: "training with 2 workers on CPUs"}
+    results = [
+        TrainingResult.model_validate_json((tmp_path / str(workers) / "training_result.json").read_text())
+        for workers in (1, 2)
+    ]
+    assert [result.device for result in results] == ["cpu", "2 x cpu"]
+    assert adapter_digest(tmp_path / "2" / "adapter") == results[1].adapter_digest
 
 
 def test_nobody_at_ray_s_address_is_told_at_once(tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from components.fine_tune.adapter import load_model, start_from
+from components.fine_tune.distribute import find_hardware, run_training
 from components.fine_tune.logic import run
+from components.fine_tune.loop import LoopSpec
 from components.fine_tune.rows import load_rows
 from components.fine_tune.spec import FineTuneResult
 from components.fine_tune.steps import answer_logits, collate
@@ -23,7 +25,8 @@ from tests.mlflow_process import Server
 from tidegate.adapters import mlflow_live
 from tidegate.adapters.base_model import ResolvedBase
 from tidegate.adapters.mlflow_rest import MlflowRest
-from tidegate.domain.training import LoraSpec
+from tidegate.adapters.storage import copy_tree
+from tidegate.domain.training import Hyperparameters, LoraSpec
 from tidegate.errors import InvalidInput, NotFound, TidegateError, Unavailable
 from tidegate.settings import load_settings
 
@@ -86,6 +89,14 @@ def test_the_result_says_what_it_took(trained: Trained) -> None:
     assert f'"base_model_name_or_path": "{BASE}"' in (trained.folder / "adapter" / "adapter_config.json").read_text()
 
 
+def test_the_first_line_and_the_result_say_what_it_ran_on(trained: Trained) -> None:
+    result = trained.result.result
+    assert trained.messages[0] == "training with 1 worker on CPUs"
+    assert result.device == "cpu"
+    assert result.hyperparameters is not None
+    assert (result.hyperparameters.max_steps, result.hyperparameters.lora.rank) == (STEPS, 8)
+
+
 def test_mlflow_holds_the_curve_and_the_parameters(trained: Trained, mlflow: Server) -> None:
     rest = MlflowRest(mlflow.uri)
     record = rest.get("/runs/get", run_id=trained.result.mlflow_run_id)["run"]
@@ -112,6 +123,25 @@ def test_training_continues_from_an_adapter(trained: Trained, data: Path, mlflow
     assert more.result.result.adapter_digest != trained.result.result.adapter_digest
 
 
+def test_a_worker_fetches_for_itself_what_it_needs(
+    trained: Trained, data: Path, base: ResolvedBase, tmp_path: Path
+) -> None:
+    start = "memory://worker/adapter"
+    copy_tree(str(trained.folder / "adapter"), start)
+    spec = LoopSpec(
+        training=Hyperparameters.model_validate(training(max_steps=1)),
+        device="cpu",
+        base=base.ref.model_copy(update={"uri": str(base.folder)}),
+        start_uri=start,
+        data_uri=str(data),
+        adapter_uri=str(tmp_path / "out"),
+        cache=str(tmp_path / "cache"),
+    )
+    result = run_training(spec, find_hardware(1, 0), lambda *_: None)
+    assert result.first_loss < 0.6 * trained.losses[0]
+    assert [*(tmp_path / "cache").rglob("adapter_model.safetensors")], "in the worker's own cache"
+
+
 @pytest.mark.parametrize(
     ("lora", "named"),
     [({"rank": 4}, "rank 8"), ({"alpha": 32}, "alpha 16"), ({"target_modules": ["q_proj", "k_proj"]}, "down_proj")],
@@ -125,7 +155,7 @@ def test_an_adapter_of_another_shape_is_not_continued(
 
 def test_peft_reads_the_adapter_and_computes_the_same_logits(trained: Trained, data: Path, base: ResolvedBase) -> None:
     tokenizer = AutoTokenizer.from_pretrained(base.folder)
-    batch = collate(load_rows(str(data), tokenizer, 192, load_settings())[:4], tokenizer.pad_token_id)
+    batch = collate(load_rows(str(data), tokenizer, 192, load_settings().cache)[:4], tokenizer.pad_token_id)
     lora = LoraSpec(rank=8, alpha=16, target_modules=("q_proj", "v_proj", "down_proj"))
     ours = load_model(base.folder, lora, dtype=torch.float32, seed=5)
     fresh = answer_logits(ours, batch).detach()
@@ -141,7 +171,7 @@ def test_peft_reads_the_adapter_and_computes_the_same_logits(trained: Trained, d
 
 def test_gradients_are_those_of_peft(data: Path, base: ResolvedBase, trained: Trained) -> None:
     tokenizer = AutoTokenizer.from_pretrained(base.folder)
-    batch = collate(load_rows(str(data), tokenizer, 192, load_settings())[:2], tokenizer.pad_token_id)
+    batch = collate(load_rows(str(data), tokenizer, 192, load_settings().cache)[:2], tokenizer.pad_token_id)
     lora = LoraSpec(rank=8, alpha=16, target_modules=("q_proj", "v_proj", "down_proj"))
     ours = load_model(base.folder, lora, dtype=torch.float32, seed=5)
     start_from(ours, trained.folder / "adapter", lora)
@@ -182,6 +212,22 @@ def test_mlflow_away_loses_no_training_and_the_same_step_records_it_later(
         "/metrics/get-history", run_id=recorded.result.mlflow_run_id, metric_key="loss"
     )["metrics"]
     assert len(points) == 2
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_gpu_that_is_reserved_and_not_there_is_no_training_on_cpus(
+    data: Path, mlflow: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIDEGATE_TRAINING__GPUS", "1")
+    with pytest.raises(InvalidInput, match=r"1 GPU\(s\) are reserved for this training, and torch sees 0"):
+        fine_tune(data, tmp_path / "out", mlflow)
+    assert not (tmp_path / "out" / "adapter").exists()
+
+
+def test_a_longer_row_is_trained_on_when_the_limit_is_raised(mlflow: Server, tmp_path: Path) -> None:
+    data = write_data(tmp_path / "data", text="word " * 200)
+    raised = fine_tune(data, tmp_path / "out", mlflow, max_tokens=400, max_steps=1, batch_size=2)
+    assert raised.result.result.train_tokens > 2 * 200
 
 
 def _long(data: Path) -> Path:

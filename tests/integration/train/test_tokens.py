@@ -24,7 +24,7 @@ def tokenizer(base: ResolvedBase) -> Any:
 
 def test_training_rows_are_the_tokens_that_the_gateway_s_messages_become(tokenizer: Any, data: Path) -> None:
     frame = pd.read_parquet(data / "train.parquet")
-    rows = load_rows(str(data), tokenizer, 192, load_settings())
+    rows = load_rows(str(data), tokenizer, 192, load_settings().cache)
     for row, record in zip(rows, frame.to_dict("records"), strict=True):
         served = TEMPLATE.render([Message(role="user", content=record["text"])], {"segment": record["segment"]})
         assert row.prompt == encode_prompt(tokenizer, served)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from serving.engines.adapter_files import adapter_digest, read_adapter
+from serving.engines.adapter_files import adapter_digest, adapter_rank, read_adapter
 from tidegate.errors import ContractBroken, InvalidInput, NotFound, TidegateError
 
 MODULE = "base_model.model.model.layers.0.self_attn.q_proj"
@@ -29,6 +29,13 @@ def test_a_sound_adapter_is_read(tmp_path: Path) -> None:
     adapter = read_adapter(write(tmp_path / "a"), max_rank=4)
     assert (adapter.rank, adapter.scaling) == (4, 2.0)
     assert [*adapter.layers] == ["model.layers.0.self_attn.q_proj"]
+
+
+def test_the_rank_is_known_before_a_slot_is_made_for_it(tmp_path: Path) -> None:
+    assert adapter_rank(write(tmp_path / "a", r=64)) == 64
+    (tmp_path / "a" / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    with pytest.raises(InvalidInput, match="not a LoRA configuration"):
+        adapter_rank(tmp_path / "a")
 
 
 def test_rank_stabilised_scaling_divides_by_the_root_of_the_rank(tmp_path: Path) -> None:

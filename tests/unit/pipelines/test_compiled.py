@@ -59,6 +59,25 @@ def test_every_step_describes_its_parameters(name: str) -> None:
     assert bare == []
 
 
+@pytest.mark.parametrize("name", ["fine_tune", "retrain"])
+def test_no_step_has_a_parameter_that_the_pipeline_does_not_hand_on(name: str) -> None:
+    components = package(name)["components"]
+    kept_back = [
+        f"{step}.{parameter}"
+        for step, task in tasks(name).items()
+        for parameter in components[task["componentRef"]["name"]]["inputDefinitions"]["parameters"]
+        if parameter not in task["inputs"]["parameters"]
+    ]
+    assert kept_back == [], "nobody could set it"
+
+
+@pytest.mark.parametrize("name", ["fine_tune", "retrain"])
+def test_a_user_sets_how_many_workers_train_and_how_long_a_row_and_an_answer_may_be(name: str) -> None:
+    given = {step: task["inputs"]["parameters"] for step, task in tasks(name).items()}
+    for step, parameter in (("fine-tune", "workers"), ("fine-tune", "max_tokens"), ("evaluate", "max_answer_tokens")):
+        assert given[step][parameter] == {"componentInputParameter": parameter}
+
+
 @pytest.mark.parametrize("name", PIPELINES)
 def test_no_step_is_cached_since_the_same_parameters_are_not_the_same_work(name: str) -> None:
     """A file changes under its address, an alias moves, a window ends now; and to register is an effect.

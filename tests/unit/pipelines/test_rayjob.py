@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tidegate.adapters import rayjob_view
 from tidegate.adapters.job_folder import Follower, JobFolder, Outcome, folder_uri, is_transient
 from tidegate.adapters.kube.pods import troubles
-from tidegate.adapters.rayjob_main import Watch
+from tidegate.adapters.rayjob_main import GPUS_VARIABLE, Watch, main
 from tidegate.adapters.rayjob_manifest import JobSite, rayjob, rayjob_name
 from tidegate.adapters.step_compute import StepCompute
 from tidegate.cluster_settings import ClusterSettings
@@ -23,7 +23,7 @@ from tidegate.domain.node_pools import NodePool, Toleration
 from tidegate.errors import Conflict, GateFailed, InvalidInput, ResourceExhausted, TidegateError, Unavailable
 from tidegate.kfp_settings import JobSettings
 from tidegate.ports import JobSpec, Progress
-from tidegate.settings import Settings
+from tidegate.settings import Settings, load_settings
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 _DNS_1035 = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
@@ -103,6 +103,63 @@ def test_one_worker_is_one_pod_on_the_pool_s_nodes() -> None:
     )
 
 
+def _training(workers: int, **more: Any) -> JobSpec:
+    return JOB.model_copy(update={"payload": {"training": {"workers": workers}}, **more})
+
+
+def _gpus(group: dict[str, Any]) -> int:
+    limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
+    return int(limits.get("nvidia.com/gpu", 0))
+
+
+@pytest.mark.parametrize(
+    ("workers", "per_pod", "head", "others"),
+    [
+        (1, 1, 1, []),
+        (1, 2, 1, []),
+        (2, 2, 2, []),
+        (3, 1, 1, [1, 1]),
+        (3, 2, 1, [2]),
+        (5, 2, 1, [2, 2]),
+        (3, 0, 0, [0, 0]),
+    ],
+)
+def test_a_job_has_as_many_gpus_as_workers_and_no_idle_one(
+    workers: int, per_pod: int, head: int, others: list[int]
+) -> None:
+    site = JobSite(jobs=JOBS.model_copy(update={"gpus": per_pod}), cluster=ClusterSettings(), pools=SITE.pools)
+    spec = rayjob(_training(workers), 1, "f", site)["spec"]
+    cluster = spec["rayClusterSpec"]
+    groups = [(group["replicas"], _gpus(group)) for group in cluster.get("workerGroupSpecs", [])]
+    assert _gpus(cluster["headGroupSpec"]) == head
+    assert groups == ([(len(others), others[0])] if others else [])
+    told = spec["entrypoint"].partition(" --gpus ")[2]
+    assert told == (str(workers) if per_pod else ""), "the job is told, so that it uses them or fails"
+
+
+def test_a_job_that_computes_on_the_cpu_reserves_no_gpu() -> None:
+    spec = rayjob(_training(1, takes_gpus=False), 1, "f", SITE)["spec"]
+    assert _gpus(spec["rayClusterSpec"]["headGroupSpec"]) == 0
+    assert "--gpus" not in spec["entrypoint"]
+
+
+def test_workers_that_share_a_pod_share_its_price() -> None:
+    site = JobSite(jobs=JOBS.model_copy(update={"gpus": 2}), cluster=ClusterSettings(), pools=SITE.pools)
+    for workers, price in ((1, "3.5"), (2, "1.75"), (4, "1.75")):
+        container = _head(rayjob(_training(workers), 1, "f", site))["containers"][0]
+        found = {item["name"]: item["value"] for item in container["env"]}
+        assert found["TIDEGATE_TRAINING__PRICE_PER_HOUR"] == price
+
+
+def test_on_an_existing_cluster_one_worker_reserves_its_gpu_and_more_are_placed_by_ray_train() -> None:
+    site = JobSite(jobs=JOBS.model_copy(update={"cluster": "shared"}), cluster=ClusterSettings(), pools={})
+    assert rayjob(_training(1), 1, "f", site)["spec"]["entrypointNumGpus"] == 1
+    several = rayjob(_training(2), 1, "f", site)["spec"]
+    assert "entrypointNumGpus" not in several
+    assert several["entrypoint"].endswith(" --gpus 2")
+    assert "entrypointNumGpus" not in rayjob(_training(1, takes_gpus=False), 1, "f", site)["spec"]
+
+
 def test_pods_pass_pod_security_restricted() -> None:
     more = JOB.model_copy(update={"payload": {"training": {"workers": 3}}})
     cluster = rayjob(more, 1, "f", SITE)["spec"]["rayClusterSpec"]
@@ -143,6 +200,24 @@ def test_what_cannot_be_placed_is_said_before_it_is_created(jobs: dict[str, Any]
     with pytest.raises(InvalidInput, match=said) as caught:
         rayjob(JOB.model_copy(update={"node_pool": node_pool}), 1, "f", site)
     assert caught.value.next_step
+
+
+def test_a_job_s_process_knows_how_many_gpus_are_reserved_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(GPUS_VARIABLE, "9")
+    monkeypatch.setenv("TIDEGATE_HOME", str(tmp_path / "home"))
+    folder = JobFolder(folder_uri(str(tmp_path), "run-1/fine-tune"))
+    folder.claim(JOB.model_copy(update={"entrypoint": f"{__name__}:reserved", "payload": {}}))
+    assert main([folder.uri, "1", "--reattach", "86400", "--abandoned", "86400", "--gpus", "2"]) == 0
+    outcome = folder.outcome(1)
+    assert outcome is not None
+    assert outcome.unwrap() == {"gpus": 2}
+
+
+def reserved(_payload: dict[str, Any], _progress: Progress) -> dict[str, Any]:
+    """A job of these tests."""
+    return {"gpus": load_settings().training.gpus}
 
 
 # --- what a RayJob's end means ---------------------------------------------------------------------------------------

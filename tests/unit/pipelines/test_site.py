@@ -161,16 +161,19 @@ def test_a_thin_step_is_told_how_training_runs(full: dict[str, Package]) -> None
 
 
 def test_without_kuberay_the_step_s_own_pod_gets_the_gpus(tmp_path: Path) -> None:
-    text = "training: {runner: step, nodePool: a100, gpus: 1}\nnodePools: {file: pools.yaml}"
+    text = "training: {runner: step, nodePool: a100, gpus: 2}\nnodePools: {file: pools.yaml}"
     package = packages(tmp_path, text, pools_yaml=POOLS)["fine_tune"]
     for step in TRAINING_STEPS:
         config, container = pods(package)[step], containers(package)[step]
         assert "/train:" in container["image"]
         assert config["nodeSelector"] == {"labels": {"gpu": "a100"}}
         assert config["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists"}]
-        assert container["resources"]["accelerator"]["resourceType"] == "nvidia.com/gpu"
-        assert container["resources"]["accelerator"]["resourceCount"] == "1"
         assert container["resources"]["resourceMemoryLimit"] == "64Gi"
+        wanted = {"fine-tune": "2", "evaluate": "1"}.get(step)  # registration computes on the CPU
+        accelerator = container["resources"].get("accelerator", {})
+        assert accelerator.get("resourceCount") == wanted
+        assert accelerator.get("resourceType") == ("nvidia.com/gpu" if wanted else None)
+        assert variables(container).get("TIDEGATE_TRAINING__GPUS") == wanted
     assert "nodeSelector" not in pods(package)["prepare"]
 
 

@@ -19,6 +19,7 @@ from tidegate.adapters.base_model_files import base_digest
 from tidegate.adapters.mlflow_server import mlflow_environment, mlflow_server
 from tidegate.domain.evaluation import GateCheck, GateOverride, GateVerdict
 from tidegate.domain.manifest import DataManifest, SplitInfo, StageAccount
+from tidegate.domain.training import Hyperparameters, TrainingResult
 from tidegate.domain.version import ModelVersion
 from tidegate.errors import ContractBroken
 from tidegate.ids import digest_bytes
@@ -138,7 +139,7 @@ def _overridden(version: ModelVersion) -> ModelVersion:
 
 def test_card_accounts_for_rows_and_marks_invented_columns() -> None:
     version = version_document(name="m", adapter_uri="/store/artifacts/adapter")
-    card = model_card(version, _manifest(), training=None, hyperparameters={})
+    card = model_card(version, _manifest(), training=None)
     assert "| deduplicate | 12 | 10 | exact_duplicate 2 |" in card
     assert "**Invented by the platform, independent of the label:** segment" in card
     assert "OVERRIDDEN" not in card
@@ -146,9 +147,35 @@ def test_card_accounts_for_rows_and_marks_invented_columns() -> None:
         assert section in card
 
 
+def test_card_names_what_the_adapter_was_trained_with_and_on() -> None:
+    training = TrainingResult(
+        adapter_uri="/runs/1/fine-tune/adapter",
+        adapter_digest=DIGEST,
+        steps=30,
+        first_loss=7.0,
+        final_loss=0.5,
+        train_tokens=9000,
+        tokens_per_second=900.0,
+        seconds=10.0,
+        peak_memory_bytes=2**31,
+        precision="bfloat16",
+        device="2 x NVIDIA L4",
+        cost=0.25,
+        seed=4,
+        hyperparameters=Hyperparameters(learning_rate=2e-3, max_tokens=256, workers=2),
+    )
+    version = version_document(name="m", adapter_uri="/store/artifacts/adapter")
+    card = model_card(version, _manifest(), training=training)
+    assert "bfloat16, 2 x NVIDIA L4, peak memory 2.0 GiB" in card
+    for chosen in ("learning_rate 0.002", "max_tokens 256", "workers 2", "lora_rank 16", "warmup_fraction 0.1"):
+        assert chosen in card
+    older = model_card(version, _manifest(), training=training.model_copy(update={"hyperparameters": None}))
+    assert "Hyper-parameters" not in older
+
+
 def test_override_is_the_first_thing_the_card_says() -> None:
     version = _overridden(version_document(name="m", adapter_uri="/store/artifacts/adapter"))
-    card = model_card(version, _manifest(), training=None, hyperparameters={})
+    card = model_card(version, _manifest(), training=None)
     first = card.splitlines()[2]
     assert first.startswith("> ## ")
     assert "GATE OVERRIDDEN by ada" in first

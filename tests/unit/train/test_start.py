@@ -21,7 +21,7 @@ def _base(digest: str) -> ResolvedBase:
 
 def _start(digest: str) -> Start:
     base = BaseModelRef(uri="/bases/aaaa", digest=digest, name="SmolLM2-135M-Instruct")
-    return Start(folder=Path("/adapters/1"), base=base)
+    return Start(uri="/adapters/1", folder=Path("/adapters/1"), base=base)
 
 
 def test_a_continued_version_names_the_base() -> None:
@@ -36,5 +36,5 @@ def test_an_adapter_of_another_base_is_refused_and_both_bases_are_named() -> Non
 def test_an_address_is_taken_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text("{}")
     start = find_start(str(tmp_path), load_settings(tmp_path / "home"))
-    assert start == Start(folder=tmp_path)
+    assert start == Start(uri=str(tmp_path), folder=tmp_path)
     assert same_base(_base(_DIGEST), start, str(tmp_path)) == _base(_DIGEST)
