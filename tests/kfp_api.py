@@ -175,7 +175,11 @@ class KfpStandIn:
 
     def _log(self, pod: str) -> str:
         if pod not in self.logs:
-            raise Refused(500, f"pods {pod!r} not found")
+            # It has said 200 before it looks, and what is wrong is what the log would have been.
+            return json.dumps(
+                {"error_message": f"Failed to read logs: pods {pod!r} not found", "error_details": "…"},
+                separators=(",", ":"),
+            )
         return self.logs[pod]
 
     @staticmethod

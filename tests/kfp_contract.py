@@ -81,6 +81,8 @@ class KfpContract:
             assert not found[0].ended
             assert found[0].parameters == {"seconds": 1, "words": ["x", "y"], "more": {"z": [1]}}
             assert (found[0].pipeline, found[0].version) == (version.pipeline, version.id)
+            assert kfp.log(made.id, "no-pod-of-this-name") is None, "and not what the server says instead"
+            assert [item.id for item in kfp.runs(5, pipeline=version.pipeline)] == [made.id]
             with pytest.raises(Conflict, match=name):
                 start(kfp, name, package.name, version, {"seconds": 1})
         finally:

@@ -11,6 +11,7 @@ from typing import Any
 
 from tidegate.adapters.kfp_connection import CONNECT_SECONDS, connected
 from tidegate.adapters.kfp_errors import told
+from tidegate.adapters.kfp_logs import log_of
 from tidegate.adapters.kfp_objects import (
     Pipeline,
     PipelineVersion,
@@ -244,7 +245,7 @@ class KfpApi:
                 if error.status and error.status not in _NOT_THERE_NOW:
                     return None  # it says by many a status that it has none, or none for us; what else is known is told
                 raise
-            return bytes(answer.data).decode("utf-8", "replace")
+            return log_of(bytes(answer.data).decode("utf-8", "replace"))
 
     # --- schedules ---------------------------------------------------------------------------------------------------
 

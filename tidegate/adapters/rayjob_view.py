@@ -46,7 +46,7 @@ class RayJobView:
             self._state = state
             news.append(f"RayJob {self._name}: {state or 'created'}{self._reason(status)}")
         if state in _ENDED:
-            return news, self._ended(body.get("spec") or {}, status)
+            return news, self._ended(body)
         if state in _QUEUED:
             self._waiting_since = time.monotonic()  # a queue may be long
         if state in _BEFORE_WORK:
@@ -68,11 +68,12 @@ class RayJobView:
             return [], Unavailable(f"RayJob {self._name} was deleted before it ended", next_step=step)
         return [], None
 
-    def _ended(self, spec: Object, status: Object) -> TidegateError | None:
+    def _ended(self, body: Object) -> TidegateError | None:
         if self._patient():
             return None
+        status = body.get("status") or {}
         if status.get("reason") == _TOO_LONG:
-            return self._too_long(spec)
+            return self._too_long(body["spec"])
         found = self._troubles(status)
         if status.get("reason") == _NEVER_BEGAN:
             return self._never_began(found)

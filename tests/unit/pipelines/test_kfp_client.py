@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from tidegate.adapters.job_folder import JobFolder, Outcome, folder_uri
 from tidegate.adapters.kfp_client import KfpApi
 from tidegate.adapters.kfp_follow import RunEvent, follow, pod_names
 from tidegate.adapters.kfp_launcher import KfpRunLauncher
+from tidegate.adapters.kfp_logs import log_of
 from tidegate.adapters.kfp_packages import Package, read_package
 from tidegate.cli.pipelines_list import rows
 from tidegate.domain.drift import RetrainRequest
@@ -261,6 +263,32 @@ def test_what_is_away_for_a_moment_is_waited_for(
         stand_in.end(run, "SUCCEEDED", log=f"{PROGRESS_MARK}begins\n{PROGRESS_MARK}ends\n")
         assert following.result(60).state == "succeeded"
     assert [event.kind for event in told].count("started") == 1
+
+
+LOST = '{"error_message":"Failed to read logs for run r: pods \\"p\\" not found","error_details":"…"}'
+
+
+@pytest.mark.parametrize(
+    ("answer", "log"),
+    [
+        ("begins\nends\n", "begins\nends\n"),
+        ("", ""),
+        (LOST, None),
+        (f"begins\n{LOST}", "begins\n"),
+        ('{"error_message": "is what the step itself says"', '{"error_message": "is what the step itself says"'),
+        ('{"error_message":"x","rows":3}\n', '{"error_message":"x","rows":3}\n'),
+    ],
+)
+def test_what_kept_the_server_from_a_log_is_no_log(answer: str, log: str | None) -> None:
+    assert log_of(answer) == log
+
+
+def test_a_log_that_nobody_looked_for_is_not_taken_for_gone() -> None:
+    problem = "Failed to read logs for run r due to run fetching error: InternalServerError: Failed to get run: {}"
+    with pytest.raises(Unavailable, match="invalid connection"):
+        log_of(json.dumps({"error_message": problem.format("invalid connection")}, separators=(",", ":")))
+    gone = problem.format("ResourceNotFoundError: Run r not found")
+    assert log_of(json.dumps({"error_message": gone}, separators=(",", ":"))) is None
 
 
 def test_what_the_server_has_not_is_not_there(kfp: KfpApi, stand_in: KfpStandIn, package: Package) -> None:

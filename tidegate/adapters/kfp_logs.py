@@ -1,0 +1,42 @@
+"""What a pod wrote, out of an answer of KFP's log endpoint. Pure."""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+from tidegate.errors import Unavailable
+
+_ERROR: Final = '{"error_message":'
+_FIELDS: Final = frozenset({"error_message", "error_details"})
+_NOT_ASKED: Final = ("due to run fetching error", "due to namespace fetching error")
+"""It did not come as far as to look for the log …"""
+_NO_RUN: Final = "ResourceNotFoundError"
+"""… and not because there is no such run: its database does not answer."""
+
+
+def log_of(answer: str) -> str | None:
+    """The log; None when there is none.
+
+    The endpoint says 200 before it looks. What kept it from the log, or from the rest of it, stands in JSON at the end.
+
+    Raises:
+        Unavailable: nobody has looked; the log may be there.
+    """
+    at = answer.rfind(_ERROR)
+    problem = _problem(answer[at:]) if at >= 0 else None
+    if problem is None:
+        return answer
+    if at > 0:
+        return answer[:at]
+    if any(sign in problem for sign in _NOT_ASKED) and _NO_RUN not in problem:
+        raise Unavailable(f"Kubeflow Pipelines cannot look for a log: {problem[:300]}", next_step="Try again.")
+    return None
+
+
+def _problem(text: str) -> str | None:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return str(found["error_message"]) if found.keys() <= _FIELDS else None
