@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import platformdirs
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from tidegate.cluster_settings import ClusterSettings
@@ -116,6 +116,16 @@ class Settings(BaseSettings):
     cluster: ClusterSettings = Field(default=ClusterSettings(), description="profile cluster only")
     kfp: KfpSettings = Field(default=KfpSettings(), description="Kubeflow Pipelines")
     jobs: JobSettings = Field(default=JobSettings(), description="training jobs on a cluster")
+
+    @field_validator("gateway_port", "receiver_port", mode="before")
+    @classmethod
+    def _no_service_link(cls, value: Any, info: ValidationInfo) -> Any:
+        """Kubernetes tells pods the Services of their namespace, of `tidegate-gateway` as TIDEGATE_GATEWAY_PORT=tcp://….
+
+        The chart's pods switch that off; Kubeflow Pipelines' cannot.
+        """
+        linked = isinstance(value, str) and value.startswith("tcp://")
+        return cls.model_fields[str(info.field_name)].default if linked else value
 
     @property
     def logs(self) -> Path:

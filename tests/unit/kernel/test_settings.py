@@ -101,6 +101,17 @@ def test_a_malformed_value_is_named_with_its_variable(tmp_path: Path, monkeypatc
         load_settings(tmp_path)
 
 
+def test_what_kubernetes_says_of_services_is_not_taken_for_a_port(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the Services tidegate-gateway and tidegate-receiver, in each pod of their namespace."""
+    for name in ("GATEWAY", "RECEIVER"):
+        monkeypatch.setenv(f"TIDEGATE_{name}_PORT", "tcp://10.97.158.233:8080")
+        monkeypatch.setenv(f"TIDEGATE_{name}_SERVICE_PORT", "8080")
+    settings = load_settings(tmp_path)
+    assert (settings.gateway_port, settings.receiver_port) == (8080, 8085)
+
+
 @pytest.mark.parametrize("content", ["{", "[1]", '"text"'])
 def test_a_damaged_platform_file_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "platform.json").write_text(content)
