@@ -41,8 +41,17 @@ def test_training_pods_are_reached_by_their_job_and_by_kuberay_alone(helm: Helm,
         own, kuberay = spec["ingress"]
         assert own == {"from": [{"podSelector": pod}]}
         assert [port["port"] for port in kuberay["ports"]] == [8265, 52365]
-        (peer,) = kuberay["from"]
-        assert peer["podSelector"] == {"matchLabels": {"app.kubernetes.io/name": "kuberay-operator"}}
+        assert kuberay["from"] == one(objects, "NetworkPolicy", "tidegate-engines")["spec"]["ingress"][-1]["from"]
+
+
+def test_kuberay_is_let_in_by_the_labels_of_either_of_its_installations(helm: Helm) -> None:
+    """Of its chart and of its kustomization, which the node's tests have: refused, no engine ever becomes ready."""
+    spec = one(helm.render(BASE), "NetworkPolicy", "tidegate-engines")["spec"]
+    selectors = [peer["podSelector"]["matchLabels"] for peer in spec["ingress"][-1]["from"]]
+    by_chart = {"app.kubernetes.io/name": "kuberay-operator", "app.kubernetes.io/instance": "kuberay-operator"}
+    by_kustomization = {"app.kubernetes.io/name": "kuberay", "app.kubernetes.io/component": "kuberay-operator"}
+    for labels in (by_chart, by_kustomization):
+        assert any(selector.items() <= labels.items() for selector in selectors)
 
 
 def test_training_pods_are_left_to_a_policy_of_ones_own(helm: Helm) -> None:
