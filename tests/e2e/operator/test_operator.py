@@ -33,6 +33,8 @@ def test_versions_come_and_go_while_users_notice_nothing(platform: Cluster) -> N
     said = metrics(platform)
     assert "tidegate_operator_leading 1.0" in said
     assert f'tidegate_rollout_phase{{deployment="{NAME}",phase="RolledBack"}} 1.0' in said
+    assert f'tidegate_rollout_rolled_back_timestamp_seconds{{deployment="{NAME}",reason="HarmFound"}}' in said
+    assert f'tidegate_deployment_serving{{deployment="{NAME}",runtime=' in said
 
 
 def _good_version_is_promoted(platform: Cluster) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from serving.operator.metrics import Metrics, rolled_back
+from serving.rollout.state import RolloutState, Transition
+from tidegate.kube_codec import to_kube
 
 
 def body(name: str, **status: Any) -> dict[str, Any]:
@@ -119,3 +122,19 @@ def test_a_rollback_is_a_point_in_time_whoever_leads() -> None:
 )
 def test_a_state_that_is_not_understood_says_nothing_of_rollbacks(state: Any) -> None:
     assert rolled_back({"state": state}) == {}
+
+
+def test_the_state_that_a_controller_writes_is_understood() -> None:
+    at = datetime(2026, 3, 1, tzinfo=UTC)
+    transition = Transition(
+        time=at,
+        rollout="cards-v8-abc-4",
+        from_phase="Step",
+        to_phase="RollingBack",
+        step="small",
+        weight=0.0,
+        reason="HarmFound",
+        message="It is worse.",
+    )
+    state = RolloutState(deployment="cards", stable="7", history=(transition,))
+    assert rolled_back({"state": to_kube(state)}) == {"HarmFound": at.timestamp()}
