@@ -142,7 +142,7 @@ def test_without_the_authority_a_component_says_which_server_and_what_to_do(
     platform: Installation, stands_on: Services, component: str, program: str, variable: str, server: str
 ) -> None:
     """A process more in its own pod, with all that the chart gives it but that."""
-    unset = "env -u PGSSLROOTCERT -u AWS_CA_BUNDLE -u SSL_CERT_FILE TIDEGATE_RECEIVER_PORT=18085"
+    unset = "env -u PGSSLROOTCERT -u AWS_CA_BUNDLE -u SSL_CERT_FILE -u REQUESTS_CA_BUNDLE TIDEGATE_RECEIVER_PORT=18085"
     pod = ("exec", f"deployment/{RELEASE}-{component}", "--", "sh", "-c")
     said = platform.node.kubectl(
         *pod, f"{unset} timeout 60 python {program} 2>&1 || true", namespace=platform.namespace

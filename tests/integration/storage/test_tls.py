@@ -50,7 +50,7 @@ def trust(monkeypatch: pytest.MonkeyPatch) -> Iterator[Trust]:
     """Says what this process trusts, as the chart does; None: as without it."""
 
     def say(file: Path | None) -> None:
-        for name in ("AWS_CA_BUNDLE", "PGSSLROOTCERT", "SSL_CERT_FILE"):
+        for name in ("AWS_CA_BUNDLE", "PGSSLROOTCERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
             if file is None:
                 monkeypatch.delenv(name, raising=False)
             else:
