@@ -27,9 +27,10 @@ Json = dict[str, Any]
 class Refused(Exception):
     """An answer that is no success."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, *, field: str = "message") -> None:
         super().__init__(message)
         self.status = status
+        self.field = field
 
 
 class KfpStandIn:
@@ -46,6 +47,7 @@ class KfpStandIn:
     ) -> None:
         self.headers = dict(headers or {})
         self.multi_user = multi_user
+        self.may_read_only = False
         self.pipelines: dict[str, Json] = {}
         self.versions: dict[str, Json] = {}
         self.runs: dict[str, Json] = {}
@@ -128,6 +130,13 @@ class KfpStandIn:
         return _keep(self.pipelines, "pipeline_id", data)
 
     def _upload(self, query: Mapping[str, str], body: Any) -> Json:
+        if self.may_read_only:
+            raise Refused(
+                400,
+                "Failed to create a pipeline version due to authorization error: Authorization Failure: "
+                "PermissionDenied: User 'anna' is not authorized with reason: : Unauthorized access",
+                field="error_message",
+            )
         pipeline = self._found(self.pipelines, query["pipelineid"], "Pipeline")["pipeline_id"]
         mine = [item for item in self.versions.values() if item["pipeline_id"] == pipeline]
         if any(item["display_name"] == query["name"] for item in mine):
@@ -188,7 +197,7 @@ class KfpStandIn:
                 try:
                     status, found = 200, api.answer(self.command, url.path, query, headers, body)
                 except Refused as error:
-                    status, found = error.status, {"code": 5, "message": str(error)}
+                    status, found = error.status, {"code": 5, error.field: str(error)}
                 text = found if isinstance(found, str) else json.dumps(found)
                 self.send_response(status)
                 self.send_header("content-type", "application/json")

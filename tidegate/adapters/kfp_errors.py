@@ -52,7 +52,8 @@ def told(url: str, doing: str) -> Iterator[None]:
 
 
 def _of_answer(url: str, doing: str, error: Any) -> TidegateError:
-    status, said = int(error.status or 0), _message(error)
+    said = _message(error)
+    status = _meant(int(error.status or 0), said)
     if not status:
         return _of_connection(url, error)
     place = f"Kubeflow Pipelines at {url}"
@@ -69,6 +70,13 @@ def _of_answer(url: str, doing: str, error: Any) -> TidegateError:
     return Unavailable(
         f"{place} answers {doing} with {status}: {said}", next_step="Try again; see its API server's log."
     )
+
+
+def _meant(status: int, said: str) -> int:
+    """The status that fits: KFP answers a refused upload with 400, and says in words alone that it is a refusal."""
+    if status == 400 and "authorization error" in said:
+        return 401 if "Unauthenticated" in said else 403
+    return status
 
 
 def _refusal(place: str, doing: str, status: int, said: str) -> Denied:
@@ -112,7 +120,11 @@ def _message(error: Any) -> str:
     text = body.decode(errors="replace") if isinstance(body, bytes) else str(body or error.reason or "")
     try:
         value = json.loads(text)
-        text = str(value.get("message") or value.get("error") or text) if isinstance(value, dict) else text
+        text = (
+            str(value.get("message") or value.get("error_message") or value.get("error") or text)
+            if isinstance(value, dict)
+            else text
+        )
     except ValueError:
         pass
     return _short(text)
