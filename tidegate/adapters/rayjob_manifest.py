@@ -75,6 +75,7 @@ def rayjob(job: JobSpec, attempt: int, folder: str, site: JobSite) -> Json:
         "submissionMode": "HTTPMode",
         "backoffLimit": 0,
         "activeDeadlineSeconds": settings.deadline_seconds + _SPARE_SECONDS,
+        "preRunningDeadlineSeconds": settings.pending_seconds + _SPARE_SECONDS,
     }
     if settings.cluster:
         spec["clusterSelector"] = {CLUSTER_LABEL: settings.cluster}
@@ -84,7 +85,6 @@ def rayjob(job: JobSpec, attempt: int, folder: str, site: JobSite) -> Json:
         spec |= {
             "shutdownAfterJobFinishes": True,
             "ttlSecondsAfterFinished": settings.ttl_seconds,
-            "preRunningDeadlineSeconds": settings.pending_seconds + _SPARE_SECONDS,
             "rayClusterSpec": _cluster(job, labels, pool, site),
         }
     return {"metadata": metadata, "spec": spec}

@@ -19,6 +19,8 @@ _SILENT_SECONDS: Final = 60.0
 _ENDED: Final = frozenset({"Complete", "Failed", "ValidationFailed"})
 _BEFORE_WORK: Final = frozenset({"", "Initializing", "Waiting", "Retrying"})
 _QUEUED: Final = frozenset({"Suspended", "Suspending"})
+_LONGEST_NEWS: Final = 300
+_LONGEST_END: Final = 900
 
 
 class RayJobView:
@@ -43,11 +45,11 @@ class RayJobView:
             self._state = state
             news.append(f"RayJob {self._name}: {state or 'created'}{self._reason(status)}")
         if state in _ENDED:
-            return news, self._ended(status)
+            return news, self._ended(body)
         if state in _QUEUED:
             self._waiting_since = time.monotonic()  # a queue may be long
         if state in _BEFORE_WORK:
-            found = self._troubles(status)
+            found = self._troubles(body)
             if not status and time.monotonic() - self._began > _SILENT_SECONDS:
                 found.append(
                     f"RayJob {self._name} has no status: does the KubeRay operator run and see this namespace?"
@@ -65,13 +67,14 @@ class RayJobView:
             return [], Unavailable(f"RayJob {self._name} was deleted before it ended", next_step=step)
         return [], None
 
-    def _ended(self, status: Object) -> TidegateError | None:
+    def _ended(self, body: Object) -> TidegateError | None:
         if self._patient():
             return None
-        found = self._troubles(status)
+        status = body.get("status") or {}
+        found = self._troubles(body)
         told = "; ".join([*found, str(status.get("message") or "")]).strip("; ") or "its pods are gone"
         reason = str(status.get("reason") or status.get("jobStatus") or status.get("jobDeploymentStatus"))
-        problem = f"RayJob {self._name} ended without an outcome ({reason}): {told[:600]}"
+        problem = f"RayJob {self._name} ended without an outcome ({reason}): {_shortened(told, _LONGEST_END)}"
         if "OOMKilled" in told:
             return ResourceExhausted(problem, next_step="Give the node pool's pods more memory, or train smaller.")
         return Unavailable(problem, next_step="The step is tried again; see the RayJob's events and pods.")
@@ -88,14 +91,20 @@ class RayJobView:
         self._ended_since = self._ended_since or time.monotonic()
         return time.monotonic() - self._ended_since < GRACE_SECONDS
 
-    def _troubles(self, status: Object) -> list[str]:
-        cluster = status.get("rayClusterName")
+    def _troubles(self, body: Object) -> list[str]:
+        existing = str((body["spec"].get("clusterSelector") or {}).get(CLUSTER_LABEL, ""))
+        cluster = existing or (body.get("status") or {}).get("rayClusterName")
         if not cluster:
             return []
         try:
-            return troubles(self._api.list(POD, labels=f"{CLUSTER_LABEL}={cluster}")[0])
+            pods = self._api.list(POD, labels=f"{CLUSTER_LABEL}={cluster}")[0]
         except TidegateError:
             return []
+        if existing and not pods:  # KubeRay says it in an event alone, and waits
+            return [
+                f"there is no pod of RayCluster {existing!r} (training.cluster) in namespace {self._api.namespace!r}"
+            ]
+        return troubles(pods)
 
     def _delete(self) -> None:
         with suppress(TidegateError):
@@ -104,4 +113,10 @@ class RayJobView:
     @staticmethod
     def _reason(status: Object) -> str:
         told = ": ".join(str(status[name]) for name in ("reason", "message") if status.get(name))
-        return f" ({told[:300]})" if told else ""
+        return f" ({_shortened(told, _LONGEST_NEWS)})" if told else ""
+
+
+def _shortened(told: str, longest: int) -> str:
+    """One line, with beginning and end: KubeRay's message is a sentence and then the log, whose end has the reason."""
+    told = " ".join(told.split())
+    return told if len(told) <= longest else f"{told[: longest // 3]} … {told[-2 * longest // 3 :]}"
