@@ -187,6 +187,7 @@ def _check(site: Site, path: Path) -> None:
     if site.home in _FORBIDDEN_HOMES:
         step = "Name a folder of its own, for example /var/lib/tidegate."
         raise InvalidInput(f"site file {path}: home = {site.home!r} would hide the system's files", next_step=step)
+    _check_training(site.training, path)
     # KFP names the volumes of a pod after what they hold, whatever its kind.
     names = [site.config_map, site.environment.secret, site.pools_config_map, HOME_VOLUME]
     names += [claim.name for claim in site.claims]
@@ -197,6 +198,23 @@ def _check(site: Site, path: Path) -> None:
             "and Kubeflow Pipelines names a pod's volumes after them",
             next_step="Give one of them another name.",
         )
+
+
+def _check_training(training: Training, path: Path) -> None:
+    """An existing RayCluster has nodes, GPUs and an account of its own: what is asked of it beside is not to be had."""
+    given = {
+        "nodePool": training.node_pool,
+        "gpus": training.gpus,
+        "serviceAccount": training.service_account,
+        "runner": training.runner if training.runner != "rayjob" else "",
+    }
+    for name, value in given.items():
+        if training.cluster and value:
+            raise InvalidInput(
+                f"site file {path}: training.{name} = {value!r} beside training.cluster = {training.cluster!r}, "
+                "whose pods are there already",
+                next_step="Leave one of the two out.",
+            )
 
 
 def _release() -> str:

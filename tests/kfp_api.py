@@ -27,10 +27,11 @@ Json = dict[str, Any]
 class Refused(Exception):
     """An answer that is no success."""
 
-    def __init__(self, status: int, message: str, *, page: bool = False) -> None:
+    def __init__(self, status: int, message: str, *, page: bool = False, field: str = "message") -> None:
         super().__init__(message)
         self.status = status
         self.page = page  # of whatever stands before the API
+        self.field = field
 
 
 class KfpStandIn:
@@ -47,6 +48,7 @@ class KfpStandIn:
     ) -> None:
         self.headers = dict(headers or {})
         self.multi_user = multi_user
+        self.may_read_only = False
         self.pipelines: dict[str, Json] = {}
         self.versions: dict[str, Json] = {}
         self.runs: dict[str, Json] = {}
@@ -139,6 +141,13 @@ class KfpStandIn:
         return _keep(self.pipelines, "pipeline_id", data)
 
     def _upload(self, query: Mapping[str, str], body: Any) -> Json:
+        if self.may_read_only:
+            raise Refused(
+                400,
+                "Failed to create a pipeline version due to authorization error: Authorization Failure: "
+                "PermissionDenied: User 'anna' is not authorized with reason: : Unauthorized access",
+                field="error_message",
+            )
         pipeline = self._found(self.pipelines, query["pipelineid"], "Pipeline")["pipeline_id"]
         mine = [item for item in self.versions.values() if item["pipeline_id"] == pipeline]
         if any(item["display_name"] == query["name"] for item in mine):
@@ -204,7 +213,8 @@ class KfpStandIn:
                 try:
                     status, found = 200, api.answer(self.command, url.path, query, headers, body)
                 except Refused as error:
-                    status, found = error.status, str(error) if error.page else {"code": 5, "message": str(error)}
+                    status = error.status
+                    found = str(error) if error.page else {"code": 5, error.field: str(error)}
                 text = found if isinstance(found, str) else json.dumps(found)
                 self.send_response(status)
                 self.send_header("content-type", "application/json")

@@ -79,6 +79,16 @@ def key_id_of(key: bytes) -> str:
     return hashlib.sha256(b"tidegate attestation key\x00" + key).hexdigest()[:16]
 
 
+def platform_key(path: Path, profile: str) -> bytes:
+    """The key that signs here: one machine makes it at first use, a cluster gives it as a Secret.
+
+    Raises:
+        ContractBroken, Unavailable: as `load_key`.
+        InvalidInput: profile `cluster`, and it is not there. A key made by a pod would be trusted by nobody else.
+    """
+    return load_or_create_key(path) if profile == "local" else load_key(path)
+
+
 def load_or_create_key(path: Path) -> bytes:
     """The key in a file (hex, mode 0600), made at first use. Several processes may ask at once: they get one key.
 

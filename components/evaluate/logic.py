@@ -240,7 +240,7 @@ def _render(
     report: EvalReport, answers: Answers, predictions: pd.DataFrame, settings: Settings, clock: Clock
 ) -> dict[str, bytes]:
     """The files of an evaluation by name, the signed ones last."""
-    key = attestation.load_or_create_key(settings.attestation_key_path)
+    key = attestation.platform_key(settings.attestation_key_path, settings.profile)
     signed = attestation.sign(report, key, attestation.key_id_of(key), clock.now())
     table = io.BytesIO()
     predictions.to_parquet(table, index=False)

@@ -151,7 +151,7 @@ def _make(
 def _read(spec: RegisterSpec, settings: Settings) -> _Inputs:
     report = EvalReport.model_validate_json(storage.read_text(storage.join(spec.evaluation_uri, "eval_report.json")))
     signed = Attestation.model_validate_json(storage.read_text(storage.join(spec.evaluation_uri, "attestation.json")))
-    key = attestation.load_or_create_key(settings.attestation_key_path)
+    key = attestation.platform_key(settings.attestation_key_path, settings.profile)
     attestation.verify(report, signed, {attestation.key_id_of(key): key})
     if not report.gate.passed and report.override is None:
         raise GateFailed(

@@ -9,6 +9,7 @@ if [ ! -d "$KFP_STATE" ]; then
   exit 0
 fi
 if [ "${1:-}" != --beside ] && on_node; then
+  if running; then ./profiles.sh down; fi
   kubectl delete namespace kubeflow --ignore-not-found --timeout=120s > /dev/null
   kubectl delete clusterrole,clusterrolebinding kfp-argo --ignore-not-found > /dev/null
   kubectl delete --ignore-not-found -k "$KFP_HOME/src/argo-src/manifests/base/crds/minimal" > /dev/null

@@ -1,4 +1,4 @@
-"""What docs/cluster.md tells a platform engineer to write and to run, as it stands there."""
+"""What the pages for platform engineers tell them to write and to run, as it stands there."""
 
 from __future__ import annotations
 
@@ -9,12 +9,18 @@ import yaml
 
 from tests.cluster.node import ROOT, Json
 
-_PAGE = ROOT / "docs" / "cluster.md"
+_PAGE = "cluster.md"
 
 
 def values() -> Json:
     """The least values of an installation."""
     found: Json = yaml.safe_load(_block("image: {registry:"))
+    return found
+
+
+def ray_cluster() -> Json:
+    """The least RayCluster that jobs may be sent to."""
+    found: Json = yaml.safe_load(_block("kind: RayCluster", "pipelines.md"))
     return found
 
 
@@ -27,8 +33,8 @@ def commands(holding: str, replaced: Mapping[str, str]) -> str:
     return text
 
 
-def _block(holding: str) -> str:
-    blocks = re.findall(r"^```\w*\n(.*?)^```", _PAGE.read_text(), re.DOTALL | re.MULTILINE)
+def _block(holding: str, page: str = _PAGE) -> str:
+    blocks = re.findall(r"^```\w*\n(.*?)^```", (ROOT / "docs" / page).read_text(), re.DOTALL | re.MULTILINE)
     found = [block for block in blocks if holding in block]
-    assert len(found) == 1, f"{len(found)} blocks of docs/cluster.md hold {holding!r}"
+    assert len(found) == 1, f"{len(found)} blocks of docs/{page} hold {holding!r}"
     return str(found[0])

@@ -80,7 +80,8 @@ def refuse_foreign(url: str, text: str, fields: Collection[str]) -> None:
 
 
 def _of_answer(url: str, doing: str, error: Any) -> TidegateError:
-    status, said = int(error.status or 0), _message(error)
+    said = _message(error)
+    status = _meant(int(error.status or 0), said)
     if not status:
         return _of_connection(url, error)
     place = f"Kubeflow Pipelines at {url}"
@@ -106,6 +107,13 @@ def _is_of_api(error: Any) -> bool:
         return isinstance(json.loads(error.body or ""), dict)
     except ValueError:
         return False
+
+
+def _meant(status: int, said: str) -> int:
+    """The status that fits: KFP answers a refused upload with 400, and says in words alone that it is a refusal."""
+    if status == 400 and "authorization error" in said:
+        return 401 if "Unauthenticated" in said else 403
+    return status
 
 
 def _refusal(place: str, doing: str, status: int, said: str) -> Denied:
@@ -149,7 +157,11 @@ def _message(error: Any) -> str:
     text = body.decode(errors="replace") if isinstance(body, bytes) else str(body or error.reason or "")
     try:
         value = json.loads(text)
-        text = str(value.get("message") or value.get("error") or text) if isinstance(value, dict) else text
+        text = (
+            str(value.get("message") or value.get("error_message") or value.get("error") or text)
+            if isinstance(value, dict)
+            else text
+        )
     except ValueError:
         pass
     return _short(text)

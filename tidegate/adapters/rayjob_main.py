@@ -21,16 +21,21 @@ from typing import Final
 from tidegate.adapters.job_folder import JobFolder, Outcome
 from tidegate.adapters.job_table import JobTable
 from tidegate.adapters.step_compute import show_tracebacks
+from tidegate.attestation import load_key
 from tidegate.clock import SystemClock
-from tidegate.errors import NotFound, TidegateError, Unavailable
+from tidegate.errors import InvalidInput, NotFound, TidegateError, Unavailable
 from tidegate.ports import JobProgress
-from tidegate.settings import load_settings
+from tidegate.settings import Settings, load_settings
 from tidegate.wire import PROGRESS_MARK, error_from_dict
 
 GPUS_VARIABLE: Final = "TIDEGATE_TRAINING__GPUS"
 _LOOK_SECONDS: Final = 5.0
 _WRITE_SECONDS: Final = 1.0
 _ENDED: Final = 3
+_GIVE: Final = (
+    "The ConfigMap and the Secret of the pipelines have it; the pods of an existing RayCluster (training.cluster) are "
+    "given both as docs/pipelines.md shows."
+)
 
 
 def main(argv: list[str]) -> int:
@@ -43,29 +48,61 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--gpus", type=int, default=0)
     given = parser.parse_args(argv)
     os.environ[GPUS_VARIABLE] = str(given.gpus)
-    folder, clock = JobFolder(given.folder), SystemClock()
-    if folder.outcome(given.attempt) is not None:
-        return 0  # KubeRay started it again after it had ended
-    watch = Watch(given.reattach, given.abandoned, time.monotonic)
-    threading.Thread(
-        target=_end_when_abandoned, args=(folder, given.attempt, watch), name="follower", daemon=True
-    ).start()
     try:
-        outcome = _work(folder, given.attempt)
+        return _carry_out(
+            JobFolder(given.folder), given.attempt, Watch(given.reattach, given.abandoned, time.monotonic)
+        )
+    except TidegateError as error:  # of the store itself, where it would have been written down: the log must tell
+        print(f"error: {error}", flush=True)  # noqa: T201
+        return 1
+
+
+def _carry_out(folder: JobFolder, attempt: int, watch: Watch) -> int:
+    if folder.outcome(attempt) is not None:
+        return 0  # KubeRay started it again after it had ended
+    threading.Thread(target=_end_when_abandoned, args=(folder, attempt, watch), name="follower", daemon=True).start()
+    try:
+        outcome = _work(folder, attempt, surroundings())
     except TidegateError as error:
-        outcome = Outcome.of_error(error, clock.now())
-    folder.end(given.attempt, outcome)
+        outcome = Outcome.of_error(error, SystemClock().now())
     if outcome.state == "failed":
         print(f"error: {error_from_dict(outcome.error or {})}", flush=True)  # noqa: T201 - the log of the Ray job
+    folder.end(attempt, outcome)
     return 0 if outcome.state == "succeeded" else 1
 
 
-def _work(folder: JobFolder, attempt: int) -> Outcome:
+def surroundings() -> Settings:
+    """The settings of this pod, if it has what the work needs: hours of training are not for an evaluation that nobody
+    could verify. Pods of a RayJob's own cluster have it all; those of an existing one have what they were given.
+
+    Raises:
+        Unavailable: the pipelines' environment or the attestation key is not there. Once it is, the next try goes on.
+    """
+    try:
+        settings = load_settings()
+    except InvalidInput as error:
+        raise _lacking(error.problem) from None
+    if settings.profile != "cluster":
+        raise _lacking(f"TIDEGATE_PROFILE is {settings.profile!r}")
+    try:
+        load_key(settings.attestation_key_path)
+    except InvalidInput as error:
+        raise _lacking(error.problem) from None
+    return settings
+
+
+def _lacking(problem: str) -> Unavailable:
+    return Unavailable(
+        f"the Ray pod that was to do the work lacks what the pipelines' pods have: {problem}", next_step=_GIVE
+    )
+
+
+def _work(folder: JobFolder, attempt: int, settings: Settings) -> Outcome:
     """Does it, with every line of progress written within a second."""
     job, clock = folder.spec(), SystemClock()
     if job is None:
         raise NotFound(f"{folder.uri} has no spec.json", next_step="Start the step again.")
-    began, logs = clock.now(), load_settings().logs / "jobs"
+    began, logs = clock.now(), settings.logs / "jobs"
     table = JobTable(preload=(), logs=logs, clock=clock)
     table.submit(job)
     seen, part = 0, 0

@@ -76,6 +76,7 @@ def rayjob(job: JobSpec, attempt: int, folder: str, site: JobSite) -> Json:
         "submissionMode": "HTTPMode",
         "backoffLimit": 0,
         "activeDeadlineSeconds": settings.deadline_seconds,  # KubeRay's to notice, and the step's to tell
+        "preRunningDeadlineSeconds": settings.pending_seconds + _SPARE_SECONDS,
     }
     if settings.cluster:
         spec["clusterSelector"] = {CLUSTER_LABEL: settings.cluster}
@@ -87,7 +88,6 @@ def rayjob(job: JobSpec, attempt: int, folder: str, site: JobSite) -> Json:
         spec |= {
             "shutdownAfterJobFinishes": True,
             "ttlSecondsAfterFinished": settings.ttl_seconds,
-            "preRunningDeadlineSeconds": settings.pending_seconds + _SPARE_SECONDS,
             "rayClusterSpec": _cluster(job, labels, pool, site),
         }
     return {"metadata": metadata, "spec": spec}

@@ -22,6 +22,8 @@ _TOO_LONG: Final = "DeadlineExceeded"
 _NEVER_BEGAN: Final = "PreRunningDeadlineExceeded"
 """Reasons of KubeRay's for its own deadlines; the second is for when no step is there to notice."""
 _QUEUED: Final = frozenset({"Suspended", "Suspending"})
+_LONGEST_NEWS: Final = 300
+_LONGEST_END: Final = 900
 
 
 class RayJobView:
@@ -50,7 +52,7 @@ class RayJobView:
         if state in _QUEUED:
             self._waiting_since = time.monotonic()  # a queue may be long
         if state in _BEFORE_WORK:
-            found = self._troubles(status)
+            found = self._troubles(body)
             if not status and time.monotonic() - self._began > _SILENT_SECONDS:
                 found.append(
                     f"RayJob {self._name} has no status: does the KubeRay operator run and see this namespace?"
@@ -74,12 +76,12 @@ class RayJobView:
         status = body.get("status") or {}
         if status.get("reason") == _TOO_LONG:
             return self._too_long(body["spec"])
-        found = self._troubles(status)
+        found = self._troubles(body)
         if status.get("reason") == _NEVER_BEGAN:
             return self._never_began(found)
         told = "; ".join([*found, str(status.get("message") or "")]).strip("; ") or "its pods are gone"
         reason = str(status.get("reason") or status.get("jobStatus") or status.get("jobDeploymentStatus"))
-        problem = f"RayJob {self._name} ended without an outcome ({reason}): {told[:600]}"
+        problem = f"RayJob {self._name} ended without an outcome ({reason}): {_shortened(told, _LONGEST_END)}"
         if "OOMKilled" in told:
             return ResourceExhausted(problem, next_step="Give the node pool's pods more memory, or train smaller.")
         return Unavailable(problem, next_step="The step is tried again; see the RayJob's events and pods.")
@@ -105,14 +107,20 @@ class RayJobView:
         self._ended_since = self._ended_since or time.monotonic()
         return time.monotonic() - self._ended_since < GRACE_SECONDS
 
-    def _troubles(self, status: Object) -> list[str]:
-        cluster = status.get("rayClusterName")
+    def _troubles(self, body: Object) -> list[str]:
+        existing = str((body["spec"].get("clusterSelector") or {}).get(CLUSTER_LABEL, ""))
+        cluster = existing or (body.get("status") or {}).get("rayClusterName")
         if not cluster:
             return []
         try:
-            return troubles(self._api.list(POD, labels=f"{CLUSTER_LABEL}={cluster}")[0])
+            pods = self._api.list(POD, labels=f"{CLUSTER_LABEL}={cluster}")[0]
         except TidegateError:
             return []
+        if existing and not pods:  # KubeRay says it in an event alone, and waits
+            return [
+                f"there is no pod of RayCluster {existing!r} (training.cluster) in namespace {self._api.namespace!r}"
+            ]
+        return troubles(pods)
 
     def _delete(self) -> None:
         with suppress(TidegateError):
@@ -121,4 +129,10 @@ class RayJobView:
     @staticmethod
     def _reason(status: Object) -> str:
         told = ": ".join(str(status[name]) for name in ("reason", "message") if status.get(name))
-        return f" ({told[:300]})" if told else ""
+        return f" ({_shortened(told, _LONGEST_NEWS)})" if told else ""
+
+
+def _shortened(told: str, longest: int) -> str:
+    """One line, with beginning and end: KubeRay's message is a sentence and then the log, whose end has the reason."""
+    told = " ".join(told.split())
+    return told if len(told) <= longest else f"{told[: longest // 3]} … {told[-2 * longest // 3 :]}"

@@ -46,6 +46,11 @@ class Backend:
         found: list[Json] = self._get("recurringruns", page_size="100").get("recurringRuns", [])
         return found
 
+    def retry(self, run_id: str) -> None:
+        """As the button "Retry" of a failed run's page."""
+        with httpx.Client(trust_env=False, timeout=60) as client:
+            client.post(f"{self.api}/apis/v2beta1/runs/{run_id}:retry").raise_for_status()
+
     def _get(self, path: str, **query: str) -> Json:
         with httpx.Client(trust_env=False, timeout=60) as client:
             found: Json = client.get(f"{self.api}/apis/v2beta1/{path}", params=query).raise_for_status().json()
@@ -59,17 +64,22 @@ def start(node: Node) -> tuple[Backend, bool]:
         CannotRun: not on this machine.
     """
     was_up = subprocess.run([ROOT / "hack/kfp/status.sh"], capture_output=True, check=False).returncode == 0
-    _script("hack/kuberay/up.sh")
-    return Backend(node, _script("hack/kfp/up.sh").splitlines()[-1]), was_up
+    script("hack/kuberay/up.sh")
+    return Backend(node, script("hack/kfp/up.sh").splitlines()[-1]), was_up
 
 
 def stop() -> None:
     """Ends what runs beside the cluster, which nothing else ends."""
-    _script("hack/kfp/down.sh")
+    script("hack/kfp/down.sh")
 
 
-def _script(path: str) -> str:
-    done = subprocess.run([ROOT / path], capture_output=True, text=True, check=False)
+def script(path: str, *arguments: str) -> str:
+    """Standard output of a script of this repository.
+
+    Raises:
+        CannotRun: this machine cannot run it.
+    """
+    done = subprocess.run([ROOT / path, *arguments], capture_output=True, text=True, check=False)
     if done.returncode == _CANNOT:
         raise CannotRun(done.stderr.strip())
     if done.returncode:

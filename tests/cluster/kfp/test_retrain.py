@@ -1,6 +1,7 @@
 """A retraining on real Kubeflow Pipelines: equal parameters are trained again, and a gate that says no is heard.
 
-KFP caches by default, and `enable_caching=False` of a run is not heard by it when the run names a version.
+KFP caches by default, and `enable_caching=False` of a run is not heard by it when the run names a version. A run that
+is retried is the same run: what it did is found, and what it was told is told again.
 """
 
 from __future__ import annotations
@@ -9,10 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.kfp.backend import Backend
+from tests.cluster.kfp.backend import NAMESPACE, Backend
 from tests.cluster.kfp.command import Command
+from tests.cluster.kfp.platform import Platform
 from tests.cluster.kfp.runs import RayJobs, parameters, pods_of, run_in
 from tests.cluster.kfp.served import DEPLOYMENT, REQUESTS
+from tidegate.adapters.kfp_client import KfpApi
+from tidegate.adapters.kfp_follow import follow
+from tidegate.adapters.kfp_pods import RunPods
+from tidegate.adapters.kube.api import KubeApi
+from tidegate.errors import GateFailed
+from tidegate.kfp_settings import KfpSettings
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
@@ -68,3 +76,26 @@ def test_equal_parameters_train_again(backend: Backend, twice: list[tuple[str, i
     for run, *_ in twice:
         assert pods_of(backend, run, "prepare"), "no step was taken from the cache"
         assert pods_of(backend, run, "fine-tune")
+
+
+def test_a_retried_run_finds_its_work_and_is_told_the_gate_s_no_again(
+    backend: Backend, platform: Platform, twice: list[tuple[str, int, str, dict[str, str]]], tmp_path: Path
+) -> None:
+    run = twice[-1][0]
+    before = {step: _uids(backend, run, step) for step in ("fine-tune", "evaluate")}
+    api = KfpApi(KfpSettings(url=backend.api))
+    with RayJobs(backend, tmp_path / "retried.rayjobs") as watched:
+        backend.retry(run)
+        with pytest.raises(GateFailed, match=r"step 'evaluate'.*exact_match.*1\.5"):
+            follow(api, run, lambda _: None, pods=RunPods(KubeApi.from_kubeconfig(backend.node.kubeconfig, NAMESPACE)))
+    after = {step: _uids(backend, run, step) for step in before}
+    assert after["fine-tune"] == before["fine-tune"], "what had succeeded is not asked again"
+    assert after["evaluate"], "the step that had failed was tried again"
+    assert not after["evaluate"] & before["evaluate"]
+    assert watched.seen() == {}, "but its work was not"
+    attempts = (platform.data / "artifacts" / "runs" / run / "jobs" / "evaluate").glob("*/outcome.json")
+    assert [path.parent.name for path in attempts] == ["1"]
+
+
+def _uids(backend: Backend, run: str, step: str) -> set[str]:
+    return {pod["metadata"]["uid"] for pod in pods_of(backend, run, step)}

@@ -162,6 +162,28 @@ def test_the_table_of_rights_is_the_documented_one() -> None:
             assert group in rows.group()
 
 
+def test_the_receiver_may_start_runs_in_one_profile_where_kubeflow_knows_it_by_its_account(
+    helm: Helm, cluster: KubeApi
+) -> None:
+    release, profile, other = (cluster.make_namespace("rights") for _ in range(3))
+    values = merged(VALUE_SETS["Kubeflow with its own account"], {"pipelines": {"namespaces": [profile, other]}})
+    for item in helm.render(values, namespace=release):
+        if item["metadata"]["name"] == "tidegate-receiver" and item["kind"] in {
+            "ServiceAccount",
+            "Role",
+            "RoleBinding",
+        }:
+            _apply(cluster, item).raise_for_status()
+    wanted = {"pipelines": READ, "experiments": (*READ, "create"), "runs": (*READ, "create"), "jobs": ()}
+    for kind, verbs in wanted.items():
+        resource = ("pipelines.kubeflow.org", kind)
+        allowed = {verb for verb in VERBS if _may(cluster, release, "tidegate-receiver", resource, verb, profile)}
+        assert allowed == set(verbs), kind
+        assert not _may(cluster, release, "tidegate-receiver", resource, "list", other)
+    by_token = helm.render(VALUE_SETS["Kubeflow with a token"])
+    assert not [item for item in by_token if (item["kind"], item["metadata"]["name"]) == ("Role", "tidegate-receiver")]
+
+
 def test_finalizers_are_a_value(helm: Helm, cluster: KubeApi) -> None:
     namespace = cluster.make_namespace("rights")
     for item in helm.render(VALUE_SETS["settings"], namespace=namespace):

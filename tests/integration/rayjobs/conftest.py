@@ -10,6 +10,7 @@ import pytest
 from tests.kube_api import KubeApi
 from tests.kube_fixtures import kube, kuberay, namespace
 from tests.kuberay_jobs import RayJobStandIn
+from tidegate.attestation import load_or_create_key
 from tidegate.settings import Settings
 
 __all__ = ["kube", "kuberay", "namespace"]
@@ -17,12 +18,14 @@ __all__ = ["kube", "kuberay", "namespace"]
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
+    load_or_create_key(tmp_path / "attestation.key")
     names = ("MLFLOW_URI", "RAY_DASHBOARD_URL", "ENGINE_URL", "GATEWAY_URL", "RECEIVER_URL")
     return {
         **{f"TIDEGATE_{name}": "http://nowhere.invalid" for name in names},
         "TIDEGATE_PROFILE": "cluster",
         "TIDEGATE_RAY_ADDRESS": "nowhere.invalid:1",
         "TIDEGATE_HOME": str(tmp_path / "home"),
+        "TIDEGATE_ATTESTATION_KEY_PATH": str(tmp_path / "attestation.key"),
         "TIDEGATE_DATABASE_URL": "sqlite://",
         "TIDEGATE_ARTIFACTS_URI": (tmp_path / "artifacts").as_uri(),
         "TIDEGATE_INFERENCE_LOG__URI": str(tmp_path / "log"),

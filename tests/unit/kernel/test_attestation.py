@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.attestation import key_id_of, load_key, load_or_create_key, sign, verify
+from tidegate.attestation import key_id_of, load_key, load_or_create_key, platform_key, sign, verify
 from tidegate.domain.evaluation import EvalReport, GateCheck, GateOverride, GateVerdict, Metric
 from tidegate.errors import ContractBroken, InvalidInput, Unavailable
 
@@ -90,9 +90,11 @@ def test_a_key_that_somebody_else_has_to_provide_is_not_made(tmp_path: Path) -> 
     path = tmp_path / "attestation.key"
     with pytest.raises(InvalidInput, match="TIDEGATE_ATTESTATION_KEY_PATH"):
         load_key(path)
+    with pytest.raises(InvalidInput):
+        platform_key(path, "cluster")
     assert not path.exists()
     made = load_or_create_key(path)
-    assert load_key(path) == made
+    assert load_key(path) == made == platform_key(path, "cluster") == platform_key(path, "local")
 
 
 def test_a_key_that_is_not_hexadecimal_is_refused_with_how_to_make_one(tmp_path: Path) -> None:

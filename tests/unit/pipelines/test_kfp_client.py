@@ -109,6 +109,16 @@ def test_an_installation_of_many_users_wants_a_namespace_that_one_may_use() -> N
         assert KfpApi(KfpSettings(url=made.url, namespace="team")).pipelines() == []
 
 
+def test_a_refused_upload_is_a_refusal_though_kfp_calls_it_a_bad_request(
+    kfp: KfpApi, stand_in: KfpStandIn, package: Package
+) -> None:
+    kfp.create_pipeline(package.name, "")
+    stand_in.may_read_only = True
+    with pytest.raises(Denied, match=r"403.*User 'anna' is not authorized") as caught:
+        upload(kfp, package, "1")
+    assert "--kfp-namespace" in caught.value.next_step
+
+
 @pytest.mark.parametrize("content", ["", "two\nlines", "umläut"])
 def test_a_secret_that_cannot_be_sent_is_named_by_its_file_and_never_told(tmp_path: Path, content: str) -> None:
     path = tmp_path / "token"

@@ -12,12 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidegate.adapters import rayjob_view
+from tidegate.adapters import rayjob_main, rayjob_view
 from tidegate.adapters.job_folder import Follower, JobFolder, Outcome, folder_uri, is_transient
 from tidegate.adapters.kube.pods import troubles
 from tidegate.adapters.rayjob_main import GPUS_VARIABLE, Watch, main
 from tidegate.adapters.rayjob_manifest import JobSite, rayjob, rayjob_name
+from tidegate.adapters.rayjob_view import RayJobView
 from tidegate.adapters.step_compute import StepCompute
+from tidegate.attestation import load_or_create_key
 from tidegate.cluster_settings import ClusterSettings
 from tidegate.domain.node_pools import NodePool, Toleration
 from tidegate.errors import Conflict, GateFailed, InvalidInput, ResourceExhausted, TidegateError, Unavailable
@@ -40,6 +42,15 @@ GPU = NodePool(
 )
 JOBS = JobSettings(image="train:1", node_pool="a100", gpus=1, env_config="env", env_secret="sec", secret_files="/etc/s")
 SITE = JobSite(jobs=JOBS, cluster=ClusterSettings(), pools={"a100": GPU, "cpu": NodePool()})
+ADDRESSES = {
+    "TIDEGATE_DATABASE_URL": "sqlite://",
+    "TIDEGATE_ARTIFACTS_URI": "memory://a",
+    "TIDEGATE_INFERENCE_LOG__URI": "memory://log",
+    **{
+        f"TIDEGATE_{name}": "http://nowhere.invalid"
+        for name in ("MLFLOW_URI", "RAY_ADDRESS", "RAY_DASHBOARD_URL", "ENGINE_URL", "GATEWAY_URL", "RECEIVER_URL")
+    },
+}
 JOB = JobSpec(key="run-1/fine-tune", entrypoint="a.b:run", payload={"training": {"workers": 1}}, pool="train")
 
 
@@ -183,6 +194,7 @@ def test_an_existing_cluster_is_only_submitted_to() -> None:
     assert spec["clusterSelector"] == {"ray.io/cluster": "shared"}
     assert "rayClusterSpec" not in spec
     assert "shutdownAfterJobFinishes" not in spec
+    assert spec["preRunningDeadlineSeconds"] > JOBS.pending_seconds, "a cluster that never comes is not waited for"
 
 
 @pytest.mark.parametrize(
@@ -205,8 +217,10 @@ def test_what_cannot_be_placed_is_said_before_it_is_created(jobs: dict[str, Any]
 def test_a_job_s_process_knows_how_many_gpus_are_reserved_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(GPUS_VARIABLE, "9")
-    monkeypatch.setenv("TIDEGATE_HOME", str(tmp_path / "home"))
+    own = {GPUS_VARIABLE: "9", "TIDEGATE_HOME": str(tmp_path / "home"), "TIDEGATE_PROFILE": "cluster", **ADDRESSES}
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    load_or_create_key(load_settings().attestation_key_path)
     folder = JobFolder(folder_uri(str(tmp_path), "run-1/fine-tune"))
     folder.claim(JOB.model_copy(update={"entrypoint": f"{__name__}:reserved", "payload": {}}))
     assert main([folder.uri, "1", "--reattach", "86400", "--abandoned", "86400", "--gpus", "2"]) == 0
@@ -257,6 +271,84 @@ def test_an_end_without_an_outcome_is_tried_again_unless_it_took_too_long(
     assert is_transient(error) is transient
     if not transient:
         assert "training.deadlineSeconds" in error.next_step
+
+
+# --- what the API server shows ---------------------------------------------------------------------------------------
+
+
+class _Server:
+    """A RayJob and the pods of the namespace, as they are now."""
+
+    namespace = "runs"
+
+    def __init__(self, status: dict[str, Any], cluster: str = "") -> None:
+        self.body = {"spec": {"clusterSelector": {"ray.io/cluster": cluster}} if cluster else {}, "status": status}
+        self.asked: list[str] = []
+
+    def get(self, *_: object) -> dict[str, Any]:
+        return self.body
+
+    def list(self, _kind: object, *, labels: str) -> tuple[list[dict[str, Any]], str]:
+        self.asked.append(labels)
+        return [], "1"
+
+
+def test_an_existing_cluster_without_pods_is_named_and_one_that_is_being_made_is_waited_for() -> None:
+    waiting = {"jobDeploymentStatus": "Initializing", "rayClusterName": "made-for-it"}
+    news, ended = RayJobView(_Server(waiting), "j", 60).look()  # type: ignore[arg-type]
+    assert news == ["RayJob j: Initializing"]
+    server = _Server(waiting, cluster="shared")
+    news, ended = RayJobView(server, "j", 60).look()  # type: ignore[arg-type]
+    assert news[1:] == ["there is no pod of RayCluster 'shared' (training.cluster) in namespace 'runs'"]
+    assert ended is None
+    assert server.asked == ["ray.io/cluster=shared"]
+
+
+def test_the_end_of_a_long_log_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rayjob_view, "GRACE_SECONDS", 0.0)
+    log = "Job entrypoint command failed with exit code 1, last available logs:\n" + "x\n" * 5000
+    status = {"jobDeploymentStatus": "Failed", "message": f"{log}ModuleNotFoundError: No module named 'tidegate'\n"}
+    news, ended = RayJobView(_Server(status), "j", 60).look()  # type: ignore[arg-type]
+    for told in (news[0], str(ended)):
+        assert "exit code 1" in told
+        assert "No module named 'tidegate'" in told
+        assert len(told) < 1200
+
+
+# --- what a job's pod must have --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({}, "TIDEGATE_PROFILE is 'local'"),
+        ({"TIDEGATE_PROFILE": "cluster"}, "needs"),
+        ({"TIDEGATE_PROFILE": "cluster", **ADDRESSES}, "the key that signs evaluation reports is not at"),
+    ],
+)
+def test_a_job_begins_only_where_it_finds_what_the_pipelines_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], said: str
+) -> None:
+    for name, value in {**variables, "TIDEGATE_HOME": str(tmp_path / "home")}.items():
+        monkeypatch.setenv(name, value)
+    folder = JobFolder(folder_uri(str(tmp_path), "run-1/fine-tune"))
+    folder.claim(JOB)
+    argv = [folder.uri, "1", "--reattach", "300", "--abandoned", "900"]
+    assert rayjob_main.main(argv) == 1
+    outcome = folder.outcome(1)
+    assert outcome is not None
+    with pytest.raises(Unavailable, match=re.escape(said)) as caught:
+        outcome.unwrap()
+    assert "training.cluster" in caught.value.next_step
+    assert outcome.transient, "once it is mended, a retry goes on at once"
+    assert not (tmp_path / "home" / "secrets" / "attestation.key").exists(), "a key made here would verify nothing"
+
+
+def test_a_store_that_cannot_be_read_is_told_in_the_log(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    argv = [f"gopher://nowhere/{tmp_path.name}", "1", "--reattach", "300", "--abandoned", "900"]
+    assert rayjob_main.main(argv) == 1
+    assert capsys.readouterr().out.startswith("error: ")
 
 
 # --- attempts --------------------------------------------------------------------------------------------------------
