@@ -17,6 +17,8 @@ from typing import Any
 import httpx
 import yaml
 
+from tests.cluster.helm import rendered
+from tests.cluster.installation import ONE_NODE
 from tests.cluster.kfp.backend import NAMESPACE, Backend
 from tests.cluster.node import BASE_IMAGE, folder_claims, python_environment, python_folders
 from tidegate.adapters.mlflow_server import mlflow_environment
@@ -51,6 +53,7 @@ def install(backend: Backend, data: Path) -> Platform:
         _config_map(f"{RELEASE}-node-pools", {"node-pools.yaml": yaml.safe_dump(_pools(folders))}),
         _secret(environment["TIDEGATE_DATABASE_URL"], (data / "attestation.key").read_bytes()),
         *_accounts(),
+        *_policies(),
         *_mlflow(data, folders),
     )
     backend.kubectl("rollout", "status", f"deployment/{RELEASE}-mlflow", "--timeout=180s")
@@ -65,6 +68,14 @@ def install(backend: Backend, data: Path) -> Platform:
         "KUBECONFIG": str(backend.node.kubeconfig),
     }
     return Platform(data=data, site=site, environment={**environment, **there})
+
+
+def _policies() -> list[Any]:
+    """Those that the chart puts into the namespaces of runs: training goes on behind them."""
+    made = rendered("network/policies.yaml", ONE_NODE, f"pipelines.namespaces={{{NAMESPACE}}}")
+    found = [item for item in made if item["metadata"]["namespace"] == NAMESPACE]
+    assert [item["metadata"]["name"] for item in found] == [f"{RELEASE}-training"]
+    return found
 
 
 def _environment(data: Path) -> dict[str, str]:
