@@ -1,0 +1,52 @@
+"""A job, where it runs, and a clock, for tests of RayJobs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from tidegate.adapters.rayjob_manifest import JobSite
+from tidegate.cluster_settings import ClusterSettings
+from tidegate.domain.node_pools import NodePool, Toleration
+from tidegate.kfp_settings import JobSettings
+from tidegate.ports import JobSpec
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+GPU = NodePool(
+    node_selector={"gpu": "a100"},
+    tolerations=(Toleration(key="nvidia.com/gpu", operator="Exists"),),
+    gpus_per_node=2,
+    cpu="8",
+    memory="64Gi",
+    kueue_queue="team-a",
+    price_per_hour="3.5",
+    volumes=({"name": "python", "persistentVolumeClaim": {"claimName": "python"}},),
+    volume_mounts=({"name": "python", "mountPath": "/opt/python", "readOnly": True},),
+)
+JOBS = JobSettings(image="train:1", node_pool="a100", gpus=1, env_config="env", env_secret="sec", secret_files="/etc/s")
+SITE = JobSite(jobs=JOBS, cluster=ClusterSettings(), pools={"a100": GPU, "cpu": NodePool()})
+ADDRESSES = {
+    "TIDEGATE_DATABASE_URL": "sqlite://",
+    "TIDEGATE_ARTIFACTS_URI": "memory://a",
+    "TIDEGATE_INFERENCE_LOG__URI": "memory://log",
+    **{
+        f"TIDEGATE_{name}": "http://nowhere.invalid"
+        for name in ("MLFLOW_URI", "RAY_ADDRESS", "RAY_DASHBOARD_URL", "ENGINE_URL", "GATEWAY_URL", "RECEIVER_URL")
+    },
+}
+JOB = JobSpec(key="run-1/fine-tune", entrypoint="a.b:run", payload={"training": {"workers": 1}}, pool="train")
+
+
+class Clock:
+    """A clock that is set."""
+
+    def __init__(self) -> None:
+        self.time = NOW
+
+    def now(self) -> datetime:
+        return self.time
+
+    def monotonic(self) -> float:
+        return self.time.timestamp()
+
+    def sleep(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)

@@ -1,0 +1,114 @@
+"""The job's own process: what it needs, and how long it waits for its step."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.pipelines.jobs import ADDRESSES, JOB
+from tidegate.adapters import rayjob_main
+from tidegate.adapters.job_folder import JobFolder, folder_uri
+from tidegate.adapters.rayjob_main import GPUS_VARIABLE, Watch, main
+from tidegate.attestation import load_or_create_key
+from tidegate.errors import Unavailable
+from tidegate.ports import Progress
+from tidegate.settings import load_settings
+
+# --- what a job's pod must have --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({}, "TIDEGATE_PROFILE is 'local'"),
+        ({"TIDEGATE_PROFILE": "cluster"}, "needs"),
+        ({"TIDEGATE_PROFILE": "cluster", **ADDRESSES}, "the key that signs evaluation reports is not at"),
+    ],
+)
+def test_a_job_begins_only_where_it_finds_what_the_pipelines_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], said: str
+) -> None:
+    for name, value in {**variables, "TIDEGATE_HOME": str(tmp_path / "home")}.items():
+        monkeypatch.setenv(name, value)
+    folder = JobFolder(folder_uri(str(tmp_path), "run-1/fine-tune"))
+    folder.claim(JOB)
+    argv = [folder.uri, "1", "--reattach", "300", "--abandoned", "900"]
+    assert rayjob_main.main(argv) == 1
+    outcome = folder.outcome(1)
+    assert outcome is not None
+    with pytest.raises(Unavailable, match=re.escape(said)) as caught:
+        outcome.unwrap()
+    assert "training.cluster" in caught.value.next_step
+    assert outcome.transient, "once it is mended, a retry goes on at once"
+    assert not (tmp_path / "home" / "secrets" / "attestation.key").exists(), "a key made here would verify nothing"
+
+
+def test_a_store_that_cannot_be_read_is_told_in_the_log(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    argv = [f"gopher://nowhere/{tmp_path.name}", "1", "--reattach", "300", "--abandoned", "900"]
+    assert rayjob_main.main(argv) == 1
+    assert capsys.readouterr().out.startswith("error: ")
+
+
+def test_a_job_s_process_knows_how_many_gpus_are_reserved_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {GPUS_VARIABLE: "9", "TIDEGATE_HOME": str(tmp_path / "home"), "TIDEGATE_PROFILE": "cluster", **ADDRESSES}
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    load_or_create_key(load_settings().attestation_key_path)
+    folder = JobFolder(folder_uri(str(tmp_path), "run-1/fine-tune"))
+    folder.claim(JOB.model_copy(update={"entrypoint": f"{__name__}:reserved", "payload": {}}))
+    assert main([folder.uri, "1", "--reattach", "86400", "--abandoned", "86400", "--gpus", "2"]) == 0
+    outcome = folder.outcome(1)
+    assert outcome is not None
+    assert outcome.unwrap() == {"gpus": 2}
+
+
+def reserved(_payload: dict[str, Any], _progress: Progress) -> dict[str, Any]:
+    """A job of these tests."""
+    return {"gpus": load_settings().training.gpus}
+
+
+# --- how long a job waits for its step -------------------------------------------------------------------------------
+
+
+def test_a_job_that_is_followed_never_ends_itself() -> None:
+    now = [0.0]
+    watch = Watch(300, 900, lambda: now[0])
+    for beat in range(1000):
+        now[0] += 600
+        assert watch.look((beat, False)) is None
+
+
+@given(st.floats(1, 1000), st.floats(1, 1000), st.booleans())
+def test_a_job_that_nobody_follows_ends_itself_after_its_patience(
+    reattach: float, abandoned: float, leaving: bool
+) -> None:
+    now = [0.0]
+    watch = Watch(reattach, abandoned, lambda: now[0])
+    assert watch.look((1, leaving)) is None
+    patience = reattach if leaving else abandoned
+    now[0] = patience * 0.99
+    assert watch.look((1, leaving)) is None
+    now[0] = patience * 1.01
+    why = watch.look((1, leaving))
+    assert why is not None
+    assert ("told to stop" in why) is leaving
+
+
+def test_the_step_s_next_pod_keeps_a_job_that_was_left() -> None:
+    now = [0.0]
+    watch = Watch(300, 900, lambda: now[0])
+    watch.look((1, True))
+    now[0] = 299
+    assert watch.look((2, False)) is None  # the next pod
+    now[0] = 299 + 899
+    assert watch.look((2, False)) is None
+    now[0] = 299 + 901
+    assert watch.look((2, False)) is not None
