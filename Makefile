@@ -18,7 +18,7 @@ READY := $(VENV)/.ready
 COMPILE := pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 ARGS ?=
 
-.PHONY: help setup demo test check format lock docs images cluster-up cluster-down cluster-status clean
+.PHONY: help setup demo test coverage check format lock docs images cluster-up cluster-down cluster-status clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ demo: setup ## Run the whole loop on this machine (ARGS="--data FILE --keep" and
 
 test: check ## Run all checks and tests (PYTEST_ARGS="-k name" to choose; TIDEGATE_LOOP=0 leaves the whole loop out)
 	@$(BIN)/python hack/run_tests.py $(PYTEST_ARGS)
+
+coverage: export TIDEGATE_COVERAGE := 1
+coverage: test ## The same, and which lines no test runs (.coverage is left for "coverage html")
 
 check: setup ## Format, lint, types, layers, generated files
 	@$(BIN)/ruff format --check -q .
