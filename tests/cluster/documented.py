@@ -24,11 +24,11 @@ def ray_cluster() -> Json:
     return found
 
 
-def commands(holding: str, replaced: Mapping[str, str]) -> str:
+def commands(holding: str, replaced: Mapping[str, str], page: str = _PAGE) -> str:
     """The block of commands with that text; `replaced`: what is another on this machine, such as addresses."""
-    text = _block(holding)
+    text = _block(holding, page)
     for there, here in replaced.items():
-        assert there in text, f"no {there!r} in the block of docs/cluster.md with {holding!r}"
+        assert there in text, f"no {there!r} in the block of docs/{page} with {holding!r}"
         text = text.replace(there, here)
     return text
 

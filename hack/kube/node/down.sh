@@ -48,7 +48,8 @@ remove_policies() {
     iptables-save --table filter | grep -vE 'KUBE-(ROUTER|NWPLCY|POD-FW)-' | iptables-restore --table filter
   fi
   for set in $(ipset list -name 2> /dev/null | grep -E '^KUBE-(SRC|DST)-'); do ipset destroy "$set"; done
-  grep -qx 'table ip filter' "$run/tables.before" 2> /dev/null || nft delete table ip filter 2> /dev/null
+  # The table goes where nobody had one before; without that list it is left.
+  [ ! -f "$run/tables.before" ] || grep -qx 'table ip filter' "$run/tables.before" || nft delete table ip filter 2> /dev/null
 }
 
 restore_host() {

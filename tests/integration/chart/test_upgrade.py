@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import time
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.cluster import documented
 from tests.integration.chart.charts import CHART, Helm, merged
 from tests.integration.chart.value_sets import LOCAL
 from tests.kube_api import ROOT, KubeApi
@@ -121,11 +121,10 @@ def _run_documented(holding: str, cluster: KubeApi, namespace: str) -> None:
     """The block of commands in docs/chart.md with that text, in this namespace."""
     if shutil.which("jq") is None:
         subprocess.run([ROOT / "hack" / "apt-install.sh", "jq"], check=True, capture_output=True)
-    page = (ROOT / "docs" / "chart.md").read_text(encoding="utf-8")
-    (block,) = (text for text in re.findall(r"^```\w*\n(.*?)^```", page, re.DOTALL | re.MULTILINE) if holding in text)
+    told = documented.commands(holding, {"-n models": f"-n {namespace}"}, "chart.md")
     path = f"{cluster.programs}:{os.environ['PATH']}"
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", block.replace("-n models", f"-n {namespace}")],
+        ["bash", "-euo", "pipefail", "-c", told],
         env={"PATH": path, "KUBECONFIG": str(cluster.kubeconfig("admin", namespace)), "HOME": str(cluster.folder)},
         capture_output=True,
         text=True,
