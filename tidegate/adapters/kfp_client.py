@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tidegate.adapters.kfp_connection import CONNECT_SECONDS, connected
+from tidegate.adapters.kfp_connection import connected
 from tidegate.adapters.kfp_errors import told
-from tidegate.adapters.kfp_logs import log_of
+from tidegate.adapters.kfp_logs import fetch_log
 from tidegate.adapters.kfp_objects import (
     Pipeline,
     PipelineVersion,
@@ -29,8 +29,6 @@ from tidegate.ports import unclaimed
 
 __all__ = ["KfpApi", "Pipeline", "PipelineVersion", "Run", "Schedule", "Task"]
 _PAGE = 100
-_NOT_THERE_NOW = frozenset({502, 503, 504})
-"""What a gateway answers while the server behind it is away."""
 
 
 class KfpApi:
@@ -226,26 +224,8 @@ class KfpApi:
         Raises:
             Unavailable: nobody answers; the log may be there all the same.
         """
-        from kfp_server_api.exceptions import ApiException  # noqa: PLC0415
-
-        config = self._client._existing_config
-        api = self._client._run_api.api_client
         with told(self.url, f"the log of pod {pod}"):
-            try:
-                answer = api.call_api(
-                    f"/apis/v1alpha1/runs/{run}/nodes/{pod}/log",
-                    "GET",
-                    header_params={"Accept": "*/*"},
-                    auth_settings=["Bearer"] if config.api_key else [],
-                    _return_http_data_only=True,
-                    _preload_content=False,
-                    _request_timeout=(CONNECT_SECONDS, self.settings.request_timeout),
-                )
-            except ApiException as error:
-                if error.status and error.status not in _NOT_THERE_NOW:
-                    return None  # it says by many a status that it has none, or none for us; what else is known is told
-                raise
-            return log_of(bytes(answer.data).decode("utf-8", "replace"))
+            return fetch_log(self._client, run, pod, self.settings.request_timeout)
 
     # --- schedules ---------------------------------------------------------------------------------------------------
 

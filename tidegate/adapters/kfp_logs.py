@@ -1,10 +1,11 @@
-"""What a pod wrote, out of an answer of KFP's log endpoint. Pure."""
+"""What a pod wrote, by KFP's log endpoint, which the generated client does not know."""
 
 from __future__ import annotations
 
 import json
-from typing import Final
+from typing import Any, Final
 
+from tidegate.adapters.kfp_connection import CONNECT_SECONDS
 from tidegate.errors import Unavailable
 
 _ERROR: Final = '{"error_message":'
@@ -13,6 +14,40 @@ _NOT_ASKED: Final = ("due to run fetching error", "due to namespace fetching err
 """It did not come as far as to look for the log …"""
 _NO_RUN: Final = "ResourceNotFoundError"
 """… and not because there is no such run: its database does not answer."""
+
+_AWAY: Final = frozenset({502, 503, 504})
+"""What a gateway answers while the server behind it is away."""
+
+
+def fetch_log(client: Any, run: str, pod: str, seconds: float) -> str | None:
+    """What the main container of a run's pod wrote; None when neither pod nor archive has it any more.
+
+    Args:
+        client: a connected `kfp.Client`.
+        seconds: within which the next part of the answer must come.
+
+    Raises:
+        Unavailable: nobody has looked; the log may be there.
+        ApiException: the server is away.
+        urllib3.exceptions.HTTPError: nobody answers.
+    """
+    from kfp_server_api.exceptions import ApiException  # noqa: PLC0415
+
+    try:
+        answer = client._run_api.api_client.call_api(
+            f"/apis/v1alpha1/runs/{run}/nodes/{pod}/log",
+            "GET",
+            header_params={"Accept": "*/*"},
+            auth_settings=["Bearer"] if client._existing_config.api_key else [],
+            _return_http_data_only=True,
+            _preload_content=False,
+            _request_timeout=(CONNECT_SECONDS, seconds),
+        )
+    except ApiException as error:
+        if error.status and error.status not in _AWAY:
+            return None  # it says by many a status that it has none, or none for us; what else is known is told
+        raise
+    return log_of(bytes(answer.data).decode("utf-8", "replace"))
 
 
 def log_of(answer: str) -> str | None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 import yaml
@@ -15,24 +19,6 @@ if TYPE_CHECKING:
     from tidegate.adapters.kfp_client import KfpApi
     from tidegate.adapters.kfp_follow import Pods
 
-UrlOption = Annotated[
-    str, typer.Option("--url", help="API of Kubeflow Pipelines. Default: TIDEGATE_KFP__URL.", show_default=False)
-]
-KfpNamespaceOption = Annotated[
-    str,
-    typer.Option("--kfp-namespace", help="Profile namespace (multi-user). Default: TIDEGATE_KFP__NAMESPACE."),
-]
-TokenOption = Annotated[
-    Path | None,
-    typer.Option("--token-file", help="File with a bearer token: OIDC, or a projected service-account token."),
-]
-CookieOption = Annotated[
-    Path | None, typer.Option("--cookie-file", help="File with a session cookie, NAME=VALUE (authservice_session=…).")
-]
-HeaderOption = Annotated[
-    str, typer.Option("--header-file", help="Header that a proxy wants: NAME=FILE with its value.", metavar="NAME=FILE")
-]
-CaOption = Annotated[Path | None, typer.Option("--ca-file", help="Certificate authority of the API.")]
 SiteOption = Annotated[
     Path | None,
     typer.Option("--site", help="Site file of the cluster (docs/pipelines.md). Default: the chart's own names."),
@@ -46,37 +32,89 @@ ParametersOption = Annotated[
 ]
 
 
-def connect(
-    url: str,
-    namespace: str,
-    token: Path | None,
-    cookie: Path | None,
-    header: str,
-    ca: Path | None,
-) -> KfpApi:
-    """The API that options and settings name; an option wins.
+@dataclass(frozen=True, kw_only=True)
+class Connection:
+    """Where Kubeflow Pipelines is and who asks, as options name it; what they leave out the settings say."""
 
-    Raises:
-        TidegateError: nothing is named, it does not answer, or it does not let us in.
-    """
-    from tidegate.adapters.kfp_client import KfpApi  # noqa: PLC0415 - the SDK takes a second
-    from tidegate.settings import load_kfp  # noqa: PLC0415
+    url: Annotated[
+        str, typer.Option("--url", help="API of Kubeflow Pipelines. Default: TIDEGATE_KFP__URL.", show_default=False)
+    ] = ""
+    kfp_namespace: Annotated[
+        str,
+        typer.Option("--kfp-namespace", help="Profile namespace (multi-user). Default: TIDEGATE_KFP__NAMESPACE."),
+    ] = ""
+    token_file: Annotated[
+        Path | None,
+        typer.Option("--token-file", help="File with a bearer token: OIDC, or a projected service-account token."),
+    ] = None
+    cookie_file: Annotated[
+        Path | None,
+        typer.Option("--cookie-file", help="File with a session cookie, NAME=VALUE (authservice_session=…)."),
+    ] = None
+    header_file: Annotated[
+        str,
+        typer.Option("--header-file", help="Header that a proxy wants: NAME=FILE with its value.", metavar="NAME=FILE"),
+    ] = ""
+    ca_file: Annotated[Path | None, typer.Option("--ca-file", help="Certificate authority of the API.")] = None
 
-    name, equals, file = header.partition("=")
-    if header and not (equals and name and file):
-        raise InvalidInput(
-            f"--header-file {header!r} is not NAME=FILE", next_step="Write for example kubeflow-userid=me.txt."
-        )
-    given: dict[str, Any] = {
-        "url": url,
-        "namespace": namespace,
-        "token_path": token,
-        "cookie_path": cookie,
-        "header_name": name,
-        "header_value_path": Path(file) if file else None,
-        "ca_path": ca,
-    }
-    return KfpApi(load_kfp().model_copy(update={key: value for key, value in given.items() if value}))
+    def open(self) -> KfpApi:
+        """The API that options and settings name; an option wins.
+
+        Raises:
+            TidegateError: nothing is named, it does not answer, or it does not let us in.
+        """
+        from tidegate.adapters.kfp_client import KfpApi  # noqa: PLC0415 - the SDK takes a second
+        from tidegate.settings import load_kfp  # noqa: PLC0415
+
+        name, equals, file = self.header_file.partition("=")
+        if self.header_file and not (equals and name and file):
+            raise InvalidInput(
+                f"--header-file {self.header_file!r} is not NAME=FILE",
+                next_step="Write for example kubeflow-userid=me.txt.",
+            )
+        given: dict[str, Any] = {
+            "url": self.url,
+            "namespace": self.kfp_namespace,
+            "token_path": self.token_file,
+            "cookie_path": self.cookie_file,
+            "header_name": name,
+            "header_value_path": Path(file) if file else None,
+            "ca_path": self.ca_file,
+        }
+        return KfpApi(load_kfp().model_copy(update={key: value for key, value in given.items() if value}))
+
+
+FROM_SETTINGS = Connection()
+"""No option given."""
+
+
+def connecting(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the options of `Connection` in the place of its parameter `connection`."""
+    hints = get_type_hints(command, include_extras=True)
+    options = get_type_hints(Connection, include_extras=True)
+    parameters: list[inspect.Parameter] = []
+    for parameter in inspect.signature(command).parameters.values():
+        if parameter.name != "connection":
+            parameters.append(parameter.replace(annotation=hints[parameter.name]))
+            continue
+        parameters += [
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.POSITIONAL_OR_KEYWORD,
+                default=field.default,
+                annotation=options[field.name],
+            )
+            for field in fields(Connection)
+        ]
+
+    @functools.wraps(command)
+    def told(**given: Any) -> None:
+        connection = Connection(**{field.name: given.pop(field.name) for field in fields(Connection)})
+        command(connection=connection, **given)
+
+    told.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    told.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return told
 
 
 def run_pods(namespace: str, context: str) -> Pods | None:

@@ -8,16 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tidegate.cli.kfp_options import (
-    CaOption,
-    CookieOption,
-    HeaderOption,
-    KfpNamespaceOption,
+    FROM_SETTINGS,
+    Connection,
     ParameterOption,
     ParametersOption,
     SiteOption,
-    TokenOption,
-    UrlOption,
-    connect,
+    connecting,
     read_parameters,
     run_pods,
 )
@@ -53,7 +49,8 @@ def compile_packages(
 
 
 @app.command()
-def upload(  # noqa: PLR0913, PLR0917 - the options of one command
+@connecting
+def upload(
     packages: Annotated[
         list[Path] | None, typer.Argument(help="Compiled packages; none: compile for the site now.")
     ] = None,
@@ -61,12 +58,7 @@ def upload(  # noqa: PLR0913, PLR0917 - the options of one command
     version: Annotated[
         str, typer.Option(help="Name of the version. Default: release and commit.", show_default=False)
     ] = "",
-    url: UrlOption = "",
-    kfp_namespace: KfpNamespaceOption = "",
-    token_file: TokenOption = None,
-    cookie_file: CookieOption = None,
-    header_file: HeaderOption = "",
-    ca_file: CaOption = None,
+    connection: Connection = FROM_SETTINGS,
     output: OutputOption = Format.table,
 ) -> None:
     """Upload packages as versions named after release and commit; what is there with the same content is left alone.
@@ -85,7 +77,7 @@ def upload(  # noqa: PLR0913, PLR0917 - the options of one command
         )
     with TemporaryDirectory() as folder:
         found = [read_package(path) for path in packages or _compiled(site, Path(folder))]
-        api = connect(url, kfp_namespace, token_file, cookie_file, header_file, ca_file)
+        api = connection.open()
         done = [publish(api, package, version) for package in found]
     render(done, output, {"pipeline": "pipeline", "version": "version", "result": "result"})
     for note in filter(None, map(not_run, done)):
@@ -93,6 +85,7 @@ def upload(  # noqa: PLR0913, PLR0917 - the options of one command
 
 
 @app.command()
+@connecting
 def run(  # noqa: PLR0913, PLR0917 - the options of one command
     pipeline: Annotated[str, typer.Argument(help=f"Pipeline: {_NAMES}.")],
     parameter: ParameterOption = None,
@@ -100,12 +93,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options of one command
     name: Annotated[str, typer.Option(help="Name of the run; one name is one run. Default: made up.")] = "",
     version: Annotated[str, typer.Option(help=_VERSION_HELP)] = "",
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end; exit with its error.")] = False,
-    url: UrlOption = "",
-    kfp_namespace: KfpNamespaceOption = "",
-    token_file: TokenOption = None,
-    cookie_file: CookieOption = None,
-    header_file: HeaderOption = "",
-    ca_file: CaOption = None,
+    connection: Connection = FROM_SETTINGS,
     namespace: NamespaceOption = "",
     context: ContextOption = "",
 ) -> None:
@@ -120,7 +108,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options of one command
     from tidegate.ids import new_id  # noqa: PLC0415
 
     arguments = read_parameters(parameter, params)
-    api = connect(url, kfp_namespace, token_file, cookie_file, header_file, ca_file)
+    api = connection.open()
     found = find_version(api, pipeline, version)
     made = start(api, name or f"{pipeline}-{new_id().lower()}", pipeline, found, arguments)
     out = console(stderr=True)

@@ -8,13 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tidegate.cli.kfp_options import (
-    CaOption,
-    CookieOption,
-    HeaderOption,
-    KfpNamespaceOption,
-    TokenOption,
-    UrlOption,
-    connect,
+    FROM_SETTINGS,
+    Connection,
+    connecting,
 )
 from tidegate.cli.output import Format, OutputOption, render
 from tidegate.errors import InvalidInput
@@ -25,22 +21,18 @@ if TYPE_CHECKING:
 _KINDS = ("pipelines", "versions", "runs", "schedules")
 
 
-def list_all(  # noqa: PLR0913, PLR0917 - the options of one command
+@connecting
+def list_all(
     what: Annotated[str, typer.Argument(help="pipelines, versions, runs or schedules.")] = "runs",
     pipeline: Annotated[str, typer.Option(help="Of this pipeline.")] = "",
     limit: Annotated[int, typer.Option(help="The newest so many runs.", min=1, max=100)] = 20,
-    url: UrlOption = "",
-    kfp_namespace: KfpNamespaceOption = "",
-    token_file: TokenOption = None,
-    cookie_file: CookieOption = None,
-    header_file: HeaderOption = "",
-    ca_file: CaOption = None,
+    connection: Connection = FROM_SETTINGS,
     output: OutputOption = Format.table,
 ) -> None:
     """List what Kubeflow Pipelines has: pipelines, versions, runs or schedules."""
     if what not in _KINDS:
         raise InvalidInput(f"there is nothing called {what!r} to list", next_step=f"List one of {', '.join(_KINDS)}.")
-    api = connect(url, kfp_namespace, token_file, cookie_file, header_file, ca_file)
+    api = connection.open()
     render(rows(api, what, pipeline, limit), output, empty=f"no {what} yet")
 
 

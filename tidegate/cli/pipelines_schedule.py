@@ -7,20 +7,17 @@ from typing import Annotated
 import typer
 
 from tidegate.cli.kfp_options import (
-    CaOption,
-    CookieOption,
-    HeaderOption,
-    KfpNamespaceOption,
+    FROM_SETTINGS,
+    Connection,
     ParameterOption,
     ParametersOption,
-    TokenOption,
-    UrlOption,
-    connect,
+    connecting,
     read_parameters,
 )
 from tidegate.errors import InvalidInput
 
 
+@connecting
 def schedule(  # noqa: PLR0913, PLR0917 - the options of one command
     name: Annotated[str, typer.Argument(help="Name of the schedule; one name is one schedule.")],
     pipeline: Annotated[str, typer.Option(help="Pipeline that is run: retrain, drift-check, fine-tune.")] = "",
@@ -44,12 +41,7 @@ def schedule(  # noqa: PLR0913, PLR0917 - the options of one command
     delete: Annotated[
         bool, typer.Option("--delete", help="Delete it, with workflows and pods of its runs; KFP's records stay.")
     ] = False,
-    url: UrlOption = "",
-    kfp_namespace: KfpNamespaceOption = "",
-    token_file: TokenOption = None,
-    cookie_file: CookieOption = None,
-    header_file: HeaderOption = "",
-    ca_file: CaOption = None,
+    connection: Connection = FROM_SETTINGS,
 ) -> None:
     """Run a pipeline by the clock: nightly retraining, drift checks. The same schedule is kept, a changed one replaced.
 
@@ -82,7 +74,7 @@ def schedule(  # noqa: PLR0913, PLR0917 - the options of one command
             next_step="Write for example --pipeline retrain --cron '30 2 * * *' -p deployment=support.",
         )
     arguments = read_parameters(parameter, params)
-    api = connect(url, kfp_namespace, token_file, cookie_file, header_file, ca_file)
+    api = connection.open()
     done: str
     if changes:
         done = schedules.delete(api, name) if delete else schedules.switch(api, name, enabled=enable)

@@ -1,0 +1,135 @@
+"""A run is followed to its end, and says why it failed."""
+
+from __future__ import annotations
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from pipelines.publish import find_version, start, upload
+from tests.kfp_api import KfpStandIn, Refused
+from tests.unit.pipelines.kfp import DATABASE_AWAY, SERVER_AWAY
+from tidegate.adapters.kfp_client import KfpApi
+from tidegate.adapters.kfp_follow import RunEvent, follow, pod_names
+from tidegate.adapters.kfp_logs import log_of
+from tidegate.adapters.kfp_packages import Package
+from tidegate.errors import GateFailed, Unavailable
+from tidegate.wire import PROGRESS_MARK, error_to_line
+
+
+def _started(kfp: KfpApi, package: Package) -> str:
+    upload(kfp, package, "1")
+    return start(kfp, "r", package.name, find_version(kfp, package.name), {"seconds": 1}).id
+
+
+def test_a_failing_gate_comes_back_with_its_reasons(kfp: KfpApi, stand_in: KfpStandIn, package: Package) -> None:
+    run = _started(kfp, package)
+    gate = GateFailed("exact_match 0.41 is below 0.6", next_step="Train longer.")
+    stand_in.end(run, "FAILED", step="evaluate", log=f"{PROGRESS_MARK}batch 1\nerror: x\n{error_to_line(gate)}\n")
+    told: list[RunEvent] = []
+    with pytest.raises(GateFailed, match=r"step 'evaluate' of run 'r': exact_match 0\.41") as caught:
+        follow(kfp, run, told.append, poll_seconds=0.01)
+    assert caught.value.next_step == "Train longer."
+    assert [(event.kind, event.step) for event in told] == [("started", "evaluate"), ("failed", "evaluate")]
+
+
+def test_a_run_that_somebody_ended_says_so(kfp: KfpApi, package: Package) -> None:
+    run = _started(kfp, package)
+    kfp.terminate(run)
+    with pytest.raises(Unavailable, match="ended by somebody"):
+        follow(kfp, run, lambda _: None, poll_seconds=0.01)
+
+
+def test_a_step_that_broke_without_a_word_is_told_by_its_last_one(
+    kfp: KfpApi, stand_in: KfpStandIn, package: Package
+) -> None:
+    run = _started(kfp, package)
+    log = "Traceback (most recent call last):\nKeyError: 'x'\nF1122 06:04:59.332794      15 main.go:53] exit status 1\n"
+    stand_in.end(run, "FAILED", log=log)
+    with pytest.raises(Unavailable, match=r"step 'prepare': its log ends with: KeyError: 'x'"):
+        follow(kfp, run, lambda _: None, poll_seconds=0.01)
+
+
+def test_each_try_of_a_step_is_told_from_its_beginning(kfp: KfpApi, stand_in: KfpStandIn, package: Package) -> None:
+    run = _started(kfp, package)
+    stand_in.end(run, "RUNNING", log="".join(f"{PROGRESS_MARK}{line}\n" for line in ("begins", "pods wait", "batch 1")))
+    (first,) = stand_in.logs
+    told: list[str] = []
+
+    def hear(event: RunEvent) -> None:
+        told.append(event.text if event.kind == "line" else event.kind)
+        if event.text == "batch 1" and told.count("batch 1") == 1:  # the pod is lost, after a last word
+            stand_in.logs[first] += f"{PROGRESS_MARK}batch 2\n"
+            stand_in.end(run, "RUNNING", log=f"{PROGRESS_MARK}begins again\n{PROGRESS_MARK}batch 1\n")
+        if event.text == "batch 1" and told.count("batch 1") == 2:
+            stand_in.logs[next(reversed(stand_in.logs))] += f"{PROGRESS_MARK}batch 3\n"
+            for run_state in (stand_in.runs[run], *stand_in.runs[run]["run_details"]["task_details"]):
+                run_state["state"] = "SUCCEEDED"
+
+    assert follow(kfp, run, hear, poll_seconds=0.01).state == "succeeded"
+    first_try, second_try = ["begins", "pods wait", "batch 1", "batch 2"], ["begins again", "batch 1", "batch 3"]
+    assert told == ["started", *first_try, *second_try, "succeeded"]
+
+
+@pytest.mark.parametrize("refusal", [DATABASE_AWAY, SERVER_AWAY], ids=["its database", "its server"])
+@pytest.mark.parametrize("what", ["/runs/", "/versions/", "/log"])
+def test_what_is_away_for_a_moment_is_waited_for(
+    kfp: KfpApi, stand_in: KfpStandIn, package: Package, refusal: Refused, what: str
+) -> None:
+    run = _started(kfp, package)
+    stand_in.end(run, "RUNNING", log=f"{PROGRESS_MARK}begins\n")
+    stand_in.away[what] = refusal
+    told: list[RunEvent] = []
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(follow, kfp, run, told.append, poll_seconds=0.01)
+        while sum(what in path for _, path in stand_in.asked) < 3:
+            time.sleep(0.01)
+        stand_in.away.clear()
+        while what == "/versions/" and not any(event.kind == "line" for event in told):
+            time.sleep(0.01)
+        stand_in.end(run, "SUCCEEDED", log=f"{PROGRESS_MARK}begins\n{PROGRESS_MARK}ends\n")
+        assert following.result(60).state == "succeeded"
+    assert [event.kind for event in told].count("started") == 1
+
+
+LOST = '{"error_message":"Failed to read logs for run r: pods \\"p\\" not found","error_details":"…"}'
+
+
+@pytest.mark.parametrize(
+    ("answer", "log"),
+    [
+        ("begins\nends\n", "begins\nends\n"),
+        ("", ""),
+        (LOST, None),
+        (f"begins\n{LOST}", "begins\n"),
+        ('{"error_message": "is what the step itself says"', '{"error_message": "is what the step itself says"'),
+        ('{"error_message":"x","rows":3}\n', '{"error_message":"x","rows":3}\n'),
+    ],
+)
+def test_what_kept_the_server_from_a_log_is_no_log(answer: str, log: str | None) -> None:
+    assert log_of(answer) == log
+
+
+def test_a_log_that_nobody_looked_for_is_not_taken_for_gone() -> None:
+    problem = "Failed to read logs for run r due to run fetching error: InternalServerError: Failed to get run: {}"
+    with pytest.raises(Unavailable, match="invalid connection"):
+        log_of(json.dumps({"error_message": problem.format("invalid connection")}, separators=(",", ":")))
+    gone = problem.format("ResourceNotFoundError: Run r not found")
+    assert log_of(json.dumps({"error_message": gone}, separators=(",", ":"))) is None
+
+
+def test_what_the_server_has_not_is_not_there(kfp: KfpApi, stand_in: KfpStandIn, package: Package) -> None:
+    run = _started(kfp, package)
+    found = kfp.run(run)
+    stand_in.away["/versions/"] = Refused(500, "Failed: ResourceNotFoundError: PipelineVersion 1 not found")
+    assert kfp.spec_of(found) == {}
+    stand_in.away.clear()
+    assert kfp.spec_of(found) != {}, "a failure is not kept"
+    stand_in.away["/versions/"] = DATABASE_AWAY
+    assert kfp.spec_of(found) != {}, "and what never changes is"
+
+
+def test_pods_are_named_as_argo_names_them() -> None:
+    assert pod_names("fine-tune-rrm8z-342", ["a-impl"]) == ["fine-tune-rrm8z-a-impl-342"]
