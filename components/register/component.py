@@ -38,7 +38,7 @@ def register(  # noqa: PLR0913, PLR0917 - the parameters are the form that the K
     """
     from pathlib import Path
 
-    from components._step import address, run_step, step_key
+    from components._step import address, publish, run_step, step_key
 
     key = step_key("register", run_name)
     payload = {
@@ -55,9 +55,12 @@ def register(  # noqa: PLR0913, PLR0917 - the parameters are the form that the K
     }
     # Reference logits are float32 of the CPU, which every reader can compute again.
     result = run_step("components.register.logic:run", payload, "train", key, node_pool, takes_gpus=False)
-    version.uri = result["model_uri"]
-    version.metadata["name"] = result["version"]["name"]
-    version.metadata["version"] = result["version"]["version"]
-    version.metadata["adapter_digest"] = result["version"]["adapter"]["digest"]
-    version.metadata["data_digest"] = result["version"]["lineage"]["data_digest"]
+    publish(
+        version,
+        result["model_uri"],
+        name=result["version"]["name"],
+        version=result["version"]["version"],
+        adapter_digest=result["version"]["adapter"]["digest"],
+        data_digest=result["version"]["lineage"]["data_digest"],
+    )
     Path(card.path).write_text(result["card"], encoding="utf-8")

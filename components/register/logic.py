@@ -6,62 +6,38 @@ without a version are deleted, a version without its ready tag is completed, a s
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from components._payload import parse_payload
 from components.evaluate.inference import prompts
-from components.evaluate.inputs import adapter_folder, resolve_base, training_result
 from components.register.base_store import file_digests, store_base
 from components.register.card import model_card
+from components.register.inputs import RegisterInputs, read_inputs
 from components.register.lineage import code_commit
+from components.register.records import metrics, params
 from components.register.reference import write_reference_logits
 from components.register.shipped import requirements, ship_code
 from components.register.spec import RegisterResult, RegisterSpec
 from monitoring.drift.reference import write_reference
-from serving.engines.adapter_files import adapter_digest
-from tidegate import attestation
 from tidegate.adapters import storage
-from tidegate.adapters.base_model import ResolvedBase
 from tidegate.adapters.base_model_files import model_files, tokenizer_digest
 from tidegate.adapters.mlflow_models import MlflowModels, ModelParts, PendingModel, load_model, write_model_folder
 from tidegate.adapters.mlflow_registry import ADAPTER_PATH, UNASSIGNED, VERSION_PATH, MlflowRegistry
 from tidegate.clock import Clock, SystemClock
-from tidegate.domain.evaluation import Attestation, EvalReport
-from tidegate.domain.manifest import DataManifest
-from tidegate.domain.training import TrainingResult
 from tidegate.domain.version import AdapterInfo, Lineage, ModelVersion
-from tidegate.errors import ContractBroken, GateFailed
+from tidegate.errors import ContractBroken
 from tidegate.ports import Progress
-from tidegate.prompt import PromptTemplate
 from tidegate.settings import Settings, load_settings
 
 REFERENCE_PROMPTS = 2  # conversations whose logits are kept: 0.2 MB each
 
 CARD_PATH = "artifacts/tidegate/model_card.md"
 _REFERENCE_PATH = "artifacts/tidegate/reference.parquet"
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Inputs:
-    """What the earlier steps left, read and checked."""
-
-    manifest: DataManifest
-    template: PromptTemplate
-    report: EvalReport
-    attestation: Attestation
-    predictions: pd.DataFrame
-    adapter: Path
-    base: ResolvedBase
-    training: TrainingResult | None
 
 
 def run(payload: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
@@ -100,7 +76,7 @@ def register(spec: RegisterSpec, settings: Settings, clock: Clock, progress: Pro
 def _make(
     spec: RegisterSpec, settings: Settings, clock: Clock, progress: Progress, registry: MlflowRegistry
 ) -> ModelVersion:
-    inputs = _read(spec, settings)
+    inputs = read_inputs(spec, settings)
     models = MlflowModels(settings.mlflow_uri)
     pending = models.begin(
         spec.name,
@@ -128,7 +104,7 @@ def _make(
             metadata={"tidegate.name": spec.name, "tidegate.base-digest": inputs.base.ref.digest},
         )
         write_model_folder(folder / "model", pending, parts)
-        models.record(pending, params=_params(inputs), metrics=_metrics(inputs))
+        models.record(pending, params=params(inputs), metrics=metrics(inputs))
         models.attach(
             pending,
             {
@@ -148,39 +124,9 @@ def _make(
     return registered
 
 
-def _read(spec: RegisterSpec, settings: Settings) -> _Inputs:
-    report = EvalReport.model_validate_json(storage.read_text(storage.join(spec.evaluation_uri, "eval_report.json")))
-    signed = Attestation.model_validate_json(storage.read_text(storage.join(spec.evaluation_uri, "attestation.json")))
-    key = attestation.platform_key(settings.attestation_key_path, settings.profile)
-    attestation.verify(report, signed, {attestation.key_id_of(key): key})
-    if not report.gate.passed and report.override is None:
-        raise GateFailed(
-            f"the evaluation {spec.evaluation_uri} did not pass its gate: {'; '.join(report.gate.reasons)}",
-            next_step="Mend the data or the training; or evaluate again with an explicit override.",
-        )
-    adapter_uri = adapter_folder(spec.adapter_uri)
-    adapter = storage.local_path(adapter_uri, settings.cache)
-    found = adapter_digest(adapter)
-    if found != report.candidate:
-        raise ContractBroken(
-            f"adapter {spec.adapter_uri} has digest {found}, but {report.candidate} was evaluated",
-            next_step="Register the adapter that was evaluated, or evaluate this one.",
-        )
-    return _Inputs(
-        manifest=DataManifest.model_validate_json(storage.read_text(storage.join(spec.data_uri, "manifest.json"))),
-        template=PromptTemplate.model_validate_json(storage.read_text(storage.join(spec.data_uri, "prompt.json"))),
-        report=report,
-        attestation=signed,
-        predictions=pd.read_parquet(
-            io.BytesIO(storage.read_bytes(storage.join(spec.evaluation_uri, "predictions.parquet")))
-        ),
-        adapter=adapter,
-        base=resolve_base(spec.base, settings.cache),
-        training=spec.training or training_result(adapter_uri),
-    )
-
-
-def _version(spec: RegisterSpec, inputs: _Inputs, pending: PendingModel, base_uri: str, clock: Clock) -> ModelVersion:
+def _version(
+    spec: RegisterSpec, inputs: RegisterInputs, pending: PendingModel, base_uri: str, clock: Clock
+) -> ModelVersion:
     config = json.loads((inputs.adapter / "adapter_config.json").read_text(encoding="utf-8"))
     return ModelVersion(
         name=spec.name,
@@ -211,7 +157,7 @@ def _version(spec: RegisterSpec, inputs: _Inputs, pending: PendingModel, base_ur
     )
 
 
-def _write_documents(folder: Path, inputs: _Inputs, version: ModelVersion, card: str) -> dict[str, Path]:
+def _write_documents(folder: Path, inputs: RegisterInputs, version: ModelVersion, card: str) -> dict[str, Path]:
     """The model's artifacts by name: adapter, tokenizer, code, and the documents."""
     places = {name: folder / name for name in ("adapter", "tokenizer", "code", "tidegate")}
     for place in places.values():
@@ -242,50 +188,11 @@ def _write_documents(folder: Path, inputs: _Inputs, version: ModelVersion, card:
     return places
 
 
-def _example(inputs: _Inputs) -> dict[str, Any]:
+def _example(inputs: RegisterInputs) -> dict[str, Any]:
     """One real (redacted) row of the test split, as a caller would send it."""
     row = inputs.predictions.iloc[0].to_dict()
     features = {name: str(row[name]) for name in inputs.template.features if row.get(name) is not None}
     return {"text": str(row["text"]), **features}
-
-
-def _params(inputs: _Inputs) -> dict[str, Any]:
-    return {
-        "base": inputs.base.ref.name,
-        "base_digest": inputs.base.ref.digest,
-        "adapter_digest": inputs.report.candidate,
-        "data_digest": inputs.manifest.content_digest,
-        "system_prompt": inputs.template.system,
-        "max_tokens": inputs.report.generation.max_tokens,
-        "temperature": inputs.report.generation.temperature,
-        **{f"train_{name}": value for name, value in _hyperparameters(inputs).items()},
-    }
-
-
-def _hyperparameters(inputs: _Inputs) -> dict[str, Any]:
-    """What the adapter was trained with; nothing of one that was trained elsewhere."""
-    training = inputs.training
-    return training.hyperparameters.flat() if training is not None and training.hyperparameters is not None else {}
-
-
-def _metrics(inputs: _Inputs) -> dict[str, float]:
-    values: dict[str, float] = {}
-    for metric in inputs.report.metrics:
-        values[metric.name] = metric.value
-        if metric.interval is not None:
-            values[f"{metric.name}_low"] = metric.interval.low
-            values[f"{metric.name}_high"] = metric.interval.high
-    for comparison in inputs.report.comparisons:
-        what = "base" if comparison.baseline == "base" else "champion"
-        values[f"{comparison.metric}_minus_{what}"] = comparison.difference
-    if inputs.training is not None:
-        values |= {
-            "final_loss": inputs.training.final_loss,
-            "train_seconds": inputs.training.seconds,
-            "tokens_per_second": inputs.training.tokens_per_second,
-            "cost": inputs.training.cost,
-        }
-    return values
 
 
 def _verify(pending: PendingModel) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -113,3 +114,12 @@ def test_the_trigger_of_a_retraining_reaches_the_registered_version() -> None:
     inputs = tasks("retrain")["register"]["inputs"]["parameters"]
     assert inputs["trigger"] == {"componentInputParameter": "trigger"}
     assert json.dumps(tasks("fine_tune")["register"]["inputs"]["parameters"]["trigger"]).count("constant") == 1
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_no_step_gives_an_artifact_an_address_of_the_platform_s_own(name: str) -> None:
+    """KFP's launcher opens what an artifact's address names, with credentials for its own bucket alone."""
+    executors = package(name)["deploymentSpec"]["executors"].values()
+    programs = ["\n".join(item["container"]["command"]) for item in executors]
+    assert all("def " in program for program in programs)
+    assert not [found for program in programs for found in re.findall(r"\w+\.uri = .*", program)]
