@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from pipelines.placement import placing
 from pipelines.site import HOME_VOLUME, TRAINING_STEPS, Resources, Retries, Site, Step
-from tidegate.domain.node_pools import NodePool, Toleration, read_node_pools
+from tidegate.domain.node_pools import QUEUE_LABEL, NodePool, Toleration, read_node_pools
 from tidegate.environment import FOLDERS_VARIABLE
 from tidegate.errors import InvalidInput
 from tidegate.kfp_settings import JobSettings
@@ -188,6 +188,8 @@ def _set_resources(name: str, site: Site, pools: Mapping[str, NodePool], task: A
     if gpus:
         task.set_accelerator_type(pool.gpu_resource).set_accelerator_limit(gpus)
         task.set_env_variable("TIDEGATE_TRAINING__GPUS", str(gpus))
+    if in_step and pool.kueue_queue:
+        kubernetes.add_pod_label(task, QUEUE_LABEL, pool.kueue_queue)
     for key, value in sorted({**pool.node_selector, **step.node_selector, **given.node_selector}.items()):
         kubernetes.add_node_selector(task, key, value)
     for item in (*pool.tolerations, *step.tolerations, *given.tolerations):

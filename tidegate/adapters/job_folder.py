@@ -159,14 +159,19 @@ class JobFolder:
         )
 
     def say(self, attempt: int, part: int, lines: Sequence[JobProgress]) -> None:
-        storage.write_bytes(
-            storage.join(self.uri, f"{attempt}/progress/{part:06d}.json"), _LINES.dump_json(list(lines))
-        )
+        storage.write_bytes(storage.join(self.uri, _part(attempt, part)), _LINES.dump_json(list(lines)))
 
     def said(self, attempt: int, part: int) -> list[JobProgress] | None:
         """A part of the progress; None when it is not there yet."""
-        text = self._read(f"{attempt}/progress/{part:06d}.json")
+        text = self._read(_part(attempt, part))
         return _LINES.validate_json(text) if text is not None else None
+
+    def parts(self, attempt: int) -> int:
+        """How many parts of the progress are there."""
+        number = 0
+        while self._read(_part(attempt, number + 1)) is not None:
+            number += 1
+        return number
 
     def follow(self, attempt: int, follower: Follower) -> None:
         storage.write_text(storage.join(self.uri, f"{attempt}/follower.json"), follower.model_dump_json())
@@ -193,6 +198,10 @@ class JobFolder:
             return storage.read_text(storage.join(self.uri, name))
         except NotFound:
             return None
+
+
+def _part(attempt: int, part: int) -> str:
+    return f"{attempt}/progress/{part:06d}.json"
 
 
 def folder_uri(artifacts_uri: str, key: str) -> str:

@@ -105,7 +105,7 @@ def _work(folder: JobFolder, attempt: int, settings: Settings) -> Outcome:
     began, logs = clock.now(), settings.logs / "jobs"
     table = JobTable(preload=(), logs=logs, clock=clock)
     table.submit(job)
-    seen, part = 0, 0
+    seen, part = 0, folder.parts(attempt)  # of this attempt, before Kueue took its pods away and gave them again
     while True:
         news = table.poll(job.key, seen)
         assert news is not None

@@ -17,7 +17,7 @@ from tidegate.adapters.job_folder import digest
 from tidegate.adapters.kube.kinds import ApiKind
 from tidegate.adapters.kube.ray_pods import env_from, on_nodes, ray_pod, resources
 from tidegate.cluster_settings import ClusterSettings
-from tidegate.domain.node_pools import NodePool
+from tidegate.domain.node_pools import QUEUE_LABEL, NodePool
 from tidegate.errors import InvalidInput
 from tidegate.kfp_settings import JobSettings
 from tidegate.ports import JobSpec
@@ -27,7 +27,6 @@ RAY_JOB: Final = ApiKind("RayJob", "ray.io/v1", "rayjobs")
 JOB: Final = "tidegate.dev/job"
 KEY, DIGEST = "tidegate.dev/job-key", "tidegate.dev/job-digest"
 CLUSTER_LABEL: Final = "ray.io/cluster"
-_QUEUE: Final = "kueue.x-k8s.io/queue-name"
 _HOME: Final = "/var/lib/tidegate"
 _LONGEST_NAME: Final = 47
 """KubeRay's MaxRayJobNameLength."""
@@ -84,7 +83,7 @@ def rayjob(job: JobSpec, attempt: int, folder: str, site: JobSite) -> Json:
             spec["entrypointNumGpus"] = 1
     else:
         if pool.kueue_queue:
-            metadata["labels"][_QUEUE] = pool.kueue_queue
+            metadata["labels"][QUEUE_LABEL] = pool.kueue_queue
         spec |= {
             "shutdownAfterJobFinishes": True,
             "ttlSecondsAfterFinished": settings.ttl_seconds,

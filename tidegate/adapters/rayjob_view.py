@@ -8,6 +8,7 @@ from typing import Final
 
 from tidegate.adapters.kube.api import KubeApi
 from tidegate.adapters.kube.kinds import Object
+from tidegate.adapters.kube.kueue import held, queue_of, unmanaged
 from tidegate.adapters.kube.pods import POD, troubles
 from tidegate.adapters.rayjob_manifest import CLUSTER_LABEL, RAY_JOB
 from tidegate.errors import InvalidInput, ResourceExhausted, TidegateError, Unavailable
@@ -35,6 +36,7 @@ class RayJobView:
         self._ended_since = 0.0
         self._told: set[str] = set()
         self._state: str | None = None
+        self._accounted = False
 
     def look(self) -> tuple[list[str], TidegateError | None]:
         """News, and why there will be no outcome."""
@@ -49,20 +51,36 @@ class RayJobView:
             news.append(f"RayJob {self._name}: {state or 'created'}{self._reason(status)}")
         if state in _ENDED:
             return news, self._ended(body)
-        if state in _QUEUED:
-            self._waiting_since = time.monotonic()  # a queue may be long
-        if state in _BEFORE_WORK:
-            found = self._troubles(body)
-            if not status and time.monotonic() - self._began > _SILENT_SECONDS:
-                found.append(
-                    f"RayJob {self._name} has no status: does the KubeRay operator run and see this namespace?"
-                )
-            news += [sentence for sentence in found if sentence not in self._told]
-            self._told.update(found)
-            if time.monotonic() - self._waiting_since > self._pending:
-                self._delete()
-                return news, self._never_began(found)
+        found = self._delays(body, state)
+        news += [sentence for sentence in found if sentence not in self._told]
+        self._told.update(found)
+        begun = state not in _BEFORE_WORK and state not in _QUEUED
+        if not begun and time.monotonic() - self._waiting_since > self._pending:
+            self._delete()
+            return news, self._never_began(found)
         return news, None
+
+    def _delays(self, body: Object, state: str) -> list[str]:
+        """What keeps the work from its beginning, or kept it from nothing though it should have."""
+        queue = queue_of(body)
+        if state in _QUEUED:
+            found = held(self._api, body) if queue else None
+            if found is None or not found.in_vain:
+                self._waiting_since = time.monotonic()  # a queue may be long
+            why = f": {found.why}" if found is not None else ""
+            return [f"RayJob {self._name} waits in Kueue's queue {queue!r}{why}"] if queue else []
+        if state in _BEFORE_WORK:
+            return self._troubles(body) + self._silence(body)
+        if queue and not self._accounted:
+            self._accounted = True
+            why = unmanaged(self._api, body)
+            return [f"queue {queue!r} of the node pool does not hold RayJob {self._name} back: {why}"] if why else []
+        return []
+
+    def _silence(self, body: Object) -> list[str]:
+        if body.get("status") or time.monotonic() - self._began <= _SILENT_SECONDS:
+            return []
+        return [f"RayJob {self._name} has no status: does the KubeRay operator run and see this namespace?"]
 
     def _gone(self) -> tuple[list[str], TidegateError | None]:
         if not self._patient():

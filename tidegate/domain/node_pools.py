@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
@@ -13,6 +13,8 @@ from tidegate.errors import InvalidInput
 
 Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$")]
 """A Kubernetes quantity: 500m, 4, 16Gi."""
+QUEUE_LABEL: Final = "kueue.x-k8s.io/queue-name"
+"""Of a pod or an object that makes pods: the Kueue LocalQueue that it waits in."""
 
 
 class Toleration(Resource):

@@ -93,6 +93,17 @@ def test_a_job_is_carried_out_and_cleaned_up(
     assert _times(job) == 1
 
 
+def test_a_queue_of_a_cluster_without_kueue_is_told_to_hold_nothing_back(
+    operator: RayJobStandIn, client: Client, settings: Settings, job: JobSpec
+) -> None:
+    pools = {"cpu": NodePool(kueue_queue="training")}
+    step = RayJobCompute(client, settings, JobSite(jobs=settings.jobs, cluster=settings.cluster, pools=pools))
+    step.submit(job)
+    lines = [line.message for line in step.follow(KEY)]
+    assert f"queue 'training' of the node pool does not hold RayJob {NAME} back: this cluster has no Kueue" in lines
+    assert step.result(KEY) == {"times": 1}
+
+
 def test_a_step_whose_pod_was_lost_finds_its_job(
     operator: RayJobStandIn, compute: Make, job: JobSpec, tmp_path: Path
 ) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from tidegate.adapters.rayjob_manifest import JobSite
+from tidegate.adapters.kube.kinds import ApiKind
+from tidegate.adapters.rayjob_manifest import JobSite, rayjob
 from tidegate.cluster_settings import ClusterSettings
 from tidegate.domain.node_pools import NodePool, Toleration
 from tidegate.kfp_settings import JobSettings
@@ -50,3 +53,46 @@ class Clock:
 
     def sleep(self, seconds: float) -> None:
         self.time += timedelta(seconds=seconds)
+
+
+class Server:
+    """A RayJob, the pods of its namespace, and Kueue's account of it, as they are now.
+
+    Args:
+        queue: that the job's node pool names.
+        workload: spec and status of its Workload; None: there is none; or what asking for it raises.
+    """
+
+    namespace = "runs"
+
+    def __init__(
+        self,
+        status: dict[str, Any],
+        cluster: str = "",
+        *,
+        queue: str = "",
+        workload: dict[str, Any] | Exception | None = None,
+    ) -> None:
+        pool = GPU.model_copy(update={"kueue_queue": queue or None})
+        site = dataclasses.replace(SITE, pools={"a100": pool})
+        self.body = rayjob(JOB, 1, "f", site) | {"status": status}
+        self.body["metadata"]["uid"] = "u1"
+        if cluster:
+            self.body["spec"]["clusterSelector"] = {"ray.io/cluster": cluster}
+        self.workload = workload
+        self.asked: list[str] = []
+        self.deleted: list[str] = []
+
+    def get(self, *_: object) -> dict[str, Any]:
+        return self.body
+
+    def list(self, kind: ApiKind, *, labels: str) -> tuple[list[dict[str, Any]], str]:
+        self.asked.append(labels)
+        if kind.kind != "Workload":
+            return [], "1"
+        if isinstance(self.workload, Exception):
+            raise self.workload
+        return ([self.workload] if self.workload is not None else []), "1"
+
+    def delete(self, _kind: object, name: str) -> None:
+        self.deleted.append(name)

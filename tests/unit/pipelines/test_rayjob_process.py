@@ -10,14 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.pipelines.jobs import ADDRESSES, JOB
+from tests.unit.pipelines.jobs import ADDRESSES, JOB, NOW
 from tidegate.adapters import rayjob_main
 from tidegate.adapters.job_folder import JobFolder, folder_uri
 from tidegate.adapters.rayjob_main import GPUS_VARIABLE, Watch, main
 from tidegate.attestation import load_or_create_key
 from tidegate.errors import Unavailable
-from tidegate.ports import Progress
+from tidegate.ports import JobProgress, Progress
 from tidegate.settings import load_settings
+
+PATIENT = ("--reattach", "86400", "--abandoned", "86400")
 
 # --- what a job's pod must have --------------------------------------------------------------------------------------
 
@@ -61,13 +63,42 @@ def test_a_job_s_process_knows_how_many_gpus_are_reserved_for_it(
     own = {GPUS_VARIABLE: "9", "TIDEGATE_HOME": str(tmp_path / "home"), "TIDEGATE_PROFILE": "cluster", **ADDRESSES}
     for name, value in own.items():
         monkeypatch.setenv(name, value)
-    load_or_create_key(load_settings().attestation_key_path)
-    folder = JobFolder(folder_uri(str(tmp_path), "run-1/fine-tune"))
-    folder.claim(JOB.model_copy(update={"entrypoint": f"{__name__}:reserved", "payload": {}}))
-    assert main([folder.uri, "1", "--reattach", "86400", "--abandoned", "86400", "--gpus", "2"]) == 0
+    folder = _folder(tmp_path, "reserved")
+    assert main([folder.uri, "1", *PATIENT, "--gpus", "2"]) == 0
     outcome = folder.outcome(1)
     assert outcome is not None
     assert outcome.unwrap() == {"gpus": 2}
+
+
+def test_what_is_begun_again_in_the_same_attempt_goes_on_telling(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kueue takes a job's pods away for another's sake, and gives it new ones."""
+    own = {"TIDEGATE_HOME": str(tmp_path / "home"), "TIDEGATE_PROFILE": "cluster", **ADDRESSES}
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    folder = _folder(tmp_path, "greeted")
+    told = JobProgress(time=NOW, message="of the pods that went")
+    folder.say(1, 1, [told])
+    assert main([folder.uri, "1", *PATIENT]) == 0
+    assert folder.said(1, 1) == [told], "whoever follows has read it"
+    later = folder.said(1, 2)
+    assert later is not None
+    assert [line.message for line in later] == ["hello"]
+
+
+def _folder(tmp_path: Path, job: str) -> JobFolder:
+    """Of a job of this module, in surroundings that have what it needs."""
+    load_or_create_key(load_settings().attestation_key_path)
+    folder = JobFolder(folder_uri(str(tmp_path), "run-1/fine-tune"))
+    folder.claim(JOB.model_copy(update={"entrypoint": f"{__name__}:{job}", "payload": {}}))
+    return folder
+
+
+def greeted(_payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """A job of these tests."""
+    progress("hello", {})
+    return {}
 
 
 def reserved(_payload: dict[str, Any], _progress: Progress) -> dict[str, Any]:

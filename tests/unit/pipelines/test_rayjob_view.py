@@ -7,34 +7,14 @@ from typing import Any
 
 import pytest
 
-from tests.unit.pipelines.jobs import JOB, JOBS, SITE
+from tests.unit.pipelines.jobs import JOBS, Server
 from tidegate.adapters import rayjob_view
 from tidegate.adapters.job_folder import is_transient
 from tidegate.adapters.kube.pods import troubles
-from tidegate.adapters.rayjob_manifest import rayjob
 from tidegate.adapters.rayjob_view import RayJobView
 from tidegate.errors import InvalidInput, ResourceExhausted, TidegateError, Unavailable
 
 # --- what the API server shows ---------------------------------------------------------------------------------------
-
-
-class Server:
-    """A RayJob and the pods of the namespace, as they are now."""
-
-    namespace = "runs"
-
-    def __init__(self, status: dict[str, Any], cluster: str = "") -> None:
-        self.body = rayjob(JOB, 1, "f", SITE) | {"status": status}
-        if cluster:
-            self.body["spec"]["clusterSelector"] = {"ray.io/cluster": cluster}
-        self.asked: list[str] = []
-
-    def get(self, *_: object) -> dict[str, Any]:
-        return self.body
-
-    def list(self, _kind: object, *, labels: str) -> tuple[list[dict[str, Any]], str]:
-        self.asked.append(labels)
-        return [], "1"
 
 
 def test_an_existing_cluster_without_pods_is_named_and_one_that_is_being_made_is_waited_for() -> None:

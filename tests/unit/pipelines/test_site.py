@@ -16,6 +16,7 @@ from pipelines.compile import PIPELINES
 from pipelines.packages import compile_site
 from pipelines.site import STEPS, TRAINING_STEPS, Retries, Site, read_site
 from tidegate.adapters.kfp_packages import Package, caches, read_package
+from tidegate.domain.node_pools import QUEUE_LABEL
 from tidegate.errors import InvalidInput
 from tidegate.kfp_settings import JobSettings
 
@@ -84,6 +85,7 @@ a100:
   gpusPerNode: 4
   cpu: "8"
   memory: 64Gi
+  kueueQueue: team-a
   tolerations: [{key: nvidia.com/gpu, operator: Exists}]
 cpu: {nodeSelector: {pool: cpu}}
 """
@@ -156,7 +158,9 @@ def test_a_thin_step_is_told_how_training_runs(full: dict[str, Package]) -> None
     assert (jobs.runner, jobs.node_pool, jobs.gpus, jobs.service_account) == ("rayjob", "a100", 2, "trainer")
     assert jobs.image == "registry.example.com/tidegate/train:7"
     assert (jobs.env_config, jobs.env_secret) == ("ml-pipelines-env", "ml-secret")
-    assert "nodeSelector" not in pods(full["retrain"])["fine-tune"], "the thin step needs no GPU node"
+    thin = pods(full["retrain"])["fine-tune"]
+    assert "nodeSelector" not in thin, "the thin step needs no GPU node"
+    assert QUEUE_LABEL not in thin["podMetadata"]["labels"], "its RayJob waits in the queue"
     assert container["resources"]["resourceMemoryLimit"] == "1Gi"
 
 
@@ -174,7 +178,9 @@ def test_without_kuberay_the_step_s_own_pod_gets_the_gpus(tmp_path: Path) -> Non
         assert accelerator.get("resourceCount") == wanted
         assert accelerator.get("resourceType") == ("nvidia.com/gpu" if wanted else None)
         assert variables(container).get("TIDEGATE_TRAINING__GPUS") == wanted
+        assert config["podMetadata"]["labels"][QUEUE_LABEL] == "team-a"
     assert "nodeSelector" not in pods(package)["prepare"]
+    assert QUEUE_LABEL not in pods(package)["prepare"]["podMetadata"]["labels"]
 
 
 def test_all_tries_of_a_step_fit_into_their_life(full: dict[str, Package], plain: dict[str, Package]) -> None:
