@@ -8,15 +8,11 @@ import httpx
 import pytest
 
 from tests.integration.chart.charts import Helm, Json, merged, one, pods
-from tests.integration.chart.value_sets import BASE, VALUE_SETS
+from tests.integration.chart.cluster import CLUSTER_WIDE, apply
+from tests.integration.chart.value_sets import BASE, NOTHING_CLUSTER_WIDE, VALUE_SETS
 from tests.kube_api import ROOT, KubeApi
 
 pytestmark = pytest.mark.integration
-CLUSTER_WIDE = {"CustomResourceDefinition", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
-PLURALS = {
-    "ValidatingAdmissionPolicy": "validatingadmissionpolicies",
-    "NetworkPolicy": "networkpolicies",
-}
 RESTRICTED = {
     "pod-security.kubernetes.io/enforce": "restricted",
     "pod-security.kubernetes.io/enforce-version": "latest",
@@ -64,23 +60,23 @@ def test_the_api_server_takes_every_object(helm: Helm, cluster: KubeApi, name: s
             continue  # the same files every time, and large
         if item["metadata"].get("namespace", namespace) != namespace:
             continue  # a namespace that is not here
-        _apply(cluster, item, "&dryRun=All").raise_for_status()
+        apply(cluster, item, "&dryRun=All").raise_for_status()
 
 
 @pytest.mark.parametrize("name", ["local with drift checks", "all at once"])
 def test_applying_again_changes_nothing(helm: Helm, cluster: KubeApi, name: str) -> None:
     """As Argo CD does it, server-side: no default of the API server and no order of a list makes a difference."""
     namespace = cluster.make_namespace("again")
-    values = merged(VALUE_SETS[name], {"crds": {"enabled": False}, "admissionPolicies": {"enabled": False}})
+    values = merged(VALUE_SETS[name], NOTHING_CLUSTER_WIDE)
     objects = helm.render(values, namespace=namespace)
-    first, second, third = ([_apply(cluster, item).json() for item in objects] for _ in range(3))
+    first, second, third = ([apply(cluster, item).json() for item in objects] for _ in range(3))
     for before, after, later in zip(first, second, third, strict=True):
         assert _content(after) == _content(before)
         # The API server itself stores a new claim once more, unchanged: so the third time counts.
         assert later["metadata"]["resourceVersion"] == after["metadata"]["resourceVersion"], before["kind"]
     # What Argo CD compares: a dry run of the manifest against what is there.
     for item, before in zip(objects, first, strict=True):
-        assert _content(_apply(cluster, item, "&dryRun=All").json()) == _content(before)
+        assert _content(apply(cluster, item, "&dryRun=All").json()) == _content(before)
 
 
 READ, WATCH = ("get", "list"), ("get", "list", "watch")
@@ -120,6 +116,7 @@ RIGHTS: dict[str, dict[tuple[str, str], tuple[str, ...]]] = {
         ("ray.io", "rayjobs"): ("get", "list", "watch", "create", "delete"),
         ("", "pods"): READ,
         ("", "pods/log"): READ,
+        ("kueue.x-k8s.io", "workloads"): ("list",),
         (OURS, "modelroutings"): ("get",),
     },
 }
@@ -133,7 +130,7 @@ def installed(helm: Helm, cluster: KubeApi) -> str:
     namespace = cluster.make_namespace("rights")
     for item in helm.render(VALUE_SETS["drift checks"], namespace=namespace):
         if item["kind"] in {"ServiceAccount", "Role", "RoleBinding"}:
-            _apply(cluster, item).raise_for_status()
+            apply(cluster, item).raise_for_status()
     return namespace
 
 
@@ -173,7 +170,7 @@ def test_the_receiver_may_start_runs_in_one_profile_where_kubeflow_knows_it_by_i
             "Role",
             "RoleBinding",
         }:
-            _apply(cluster, item).raise_for_status()
+            apply(cluster, item).raise_for_status()
     wanted = {"pipelines": READ, "experiments": (*READ, "create"), "runs": (*READ, "create"), "jobs": ()}
     for kind, verbs in wanted.items():
         resource = ("pipelines.kubeflow.org", kind)
@@ -188,12 +185,17 @@ def test_finalizers_are_a_value(helm: Helm, cluster: KubeApi) -> None:
     namespace = cluster.make_namespace("rights")
     for item in helm.render(VALUE_SETS["settings"], namespace=namespace):
         if item["kind"] in {"ServiceAccount", "Role", "RoleBinding"}:
-            _apply(cluster, item).raise_for_status()
+            apply(cluster, item).raise_for_status()
     assert _may(cluster, namespace, "tidegate-operator", (OURS, "modeldeployments/finalizers"), "update", namespace)
 
 
 def test_a_second_release_leaves_the_cluster_wide_objects_alone(helm: Helm) -> None:
-    assert not [item for item in helm.render(VALUE_SETS["a second release"]) if item["kind"] in CLUSTER_WIDE]
+    found = [
+        item for item in helm.render(VALUE_SETS["a second release"], namespace="b") if item["kind"] in CLUSTER_WIDE
+    ]
+    assert {item["metadata"]["name"] for item in found} == {"b-other-gateway-leases"}, "its own rule"
+    nothing = merged(VALUE_SETS["a second release"], NOTHING_CLUSTER_WIDE)
+    assert not [item for item in helm.render(nothing) if item["kind"] in CLUSTER_WIDE]
     kept = [item for item in helm.render(BASE) if item["kind"] == "CustomResourceDefinition"]
     assert len(kept) == 5
     for item in kept:
@@ -210,22 +212,6 @@ def _content(item: Json) -> Json:
 def _identity(item: Json) -> tuple[str, str, str, str]:
     head = item["metadata"]
     return item["apiVersion"], item["kind"], head.get("namespace", ""), head["name"]
-
-
-def _apply(cluster: KubeApi, item: Json, options: str = "") -> httpx.Response:
-    """Server-side apply of one object, in the strictest way."""
-    version, kind, head = item["apiVersion"], item["kind"], item["metadata"]
-    plural = PLURALS.get(kind, f"{kind.lower()}s")
-    root = f"/apis/{version}" if "/" in version else f"/api/{version}"
-    place = root if kind in CLUSTER_WIDE else f"{root}/namespaces/{head['namespace']}"
-    said = cluster.request(
-        "PATCH",
-        f"{place}/{plural}/{head['name']}?fieldManager=argocd&force=true&fieldValidation=Strict{options}",
-        item,
-        content_type="application/apply-patch+yaml",
-    )
-    assert said.is_success, f"{kind} {head['name']}: {said.text}"
-    return said
 
 
 def _may(cluster: KubeApi, namespace: str, account: str, resource: tuple[str, str], verb: str, where: str) -> bool:

@@ -15,7 +15,7 @@ import yaml
 
 from tests.cluster import documented
 from tests.integration.chart.charts import CHART, Helm, merged
-from tests.integration.chart.value_sets import LOCAL
+from tests.integration.chart.value_sets import LOCAL, NOTHING_CLUSTER_WIDE
 from tests.kube_api import ROOT, KubeApi
 
 pytestmark = pytest.mark.integration
@@ -106,8 +106,7 @@ def test_autoscaling_takes_over_the_pods_that_there_are_once_they_are_handed_ove
     namespace = cluster.make_namespace("scaling")
     place = ["--namespace", namespace]
     kubeconfig = cluster.kubeconfig("admin", namespace)
-    alone = {"crds": {"enabled": False}, "admissionPolicies": {"enabled": False}}
-    before = merged(LOCAL, alone, {"gateway": {"replicas": 8}})
+    before = merged(LOCAL, NOTHING_CLUSTER_WIDE, {"gateway": {"replicas": 8}})
     helm.run("install", "tidegate", str(CHART), *place, values=before, kubeconfig=kubeconfig)
     if handed_over:
         _run_documented("--field-manager=autoscaling", cluster, namespace)

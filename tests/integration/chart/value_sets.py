@@ -20,6 +20,10 @@ BASE: Json = merged(
         "mlflow": {"server": {"existingSecret": "tidegate-mlflow", "artifactRoot": "s3://models/mlflow"}},
     },
 )
+NOTHING_CLUSTER_WIDE: Json = {
+    "crds": {"enabled": False},
+    "admissionPolicies": {"enabled": False, "gatewayLeases": False},
+}
 _EVERY_WORKLOAD: Json = {
     "podLabels": {"team": "a"},
     "podAnnotations": {"note": "b"},
