@@ -28,10 +28,11 @@ def helm(node: Node, *arguments: str, namespace: str, seconds: float = 300) -> s
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds)
 
 
-def rendered(template: str, *values: Path | str) -> list[dict[str, Any]]:
-    """The objects of one template of the chart; values are files, or `name=value`."""
+def rendered(template: str, *values: Path | str, namespace: str = "default") -> list[dict[str, Any]]:
+    """The objects of one template of the chart for a release in a namespace; values are files, or `name=value`."""
     given = [part for item in values for part in (("--values" if isinstance(item, Path) else "--set"), str(item))]
     command = [str(program()), "template", "tidegate", str(CHART), "--show-only", f"templates/{template}", *given]
+    command.append(f"--namespace={namespace}")
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return [item for item in yaml.safe_load_all(done.stdout) if item]
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from components.datasets import banking77
 from components.datasets.generator import generate
@@ -17,10 +19,16 @@ from components.datasets.rows import write_csv
 from tests.cluster.kfp.backend import Backend, start, stop
 from tests.cluster.kfp.command import Command
 from tests.cluster.kfp.first import First, fine_tune
-from tests.cluster.kfp.platform import Platform, install, remove
+from tests.cluster.kfp.jobs import Make, compute_of
+from tests.cluster.kfp.platform import Platform, install, remove, told
 from tests.cluster.kfp.runs import Data
 from tests.cluster.kfp.served import serve
 from tests.cluster.node import CannotRun, Node
+from tests.cluster.services import Services, services
+from tests.minio import CannotBuild, minio
+from tests.postgres import NoServer
+from tidegate.adapters.rayjob_compute import RayJobCompute
+from tidegate.domain.node_pools import NodePool
 
 _INTENTS = 6
 _ROWS_PER_INTENT = 60
@@ -39,11 +47,29 @@ def backend(node: Node) -> Iterator[Backend]:
 
 
 @pytest.fixture(scope="session")
-def platform(backend: Backend, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """tidegate's configuration, secrets, accounts, volumes and MLflow, in the namespace of the runs."""
-    made = install(backend, tmp_path_factory.mktemp("shared"))
+def stands_on(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    """One set of servers for all of these tests."""
+    try:
+        minio()
+        with services(tmp_path_factory.mktemp("services")) as made:
+            yield made
+    except (NoServer, CannotBuild) as why:
+        pytest.skip(str(why))
+
+
+@pytest.fixture(scope="session")
+def platform(backend: Backend, stands_on: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """A release, and what it needs in the namespace of the runs."""
+    made = install(backend, stands_on, tmp_path_factory.mktemp("platform"))
     yield made
     remove(backend, made)
+
+
+@pytest.fixture
+def environment(platform: Platform) -> Iterator[None]:
+    """This process is told what commands are."""
+    with told(platform):
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +78,19 @@ def tidegate(platform: Platform) -> Command:
     command = Command(platform)
     command.ok("pipelines", "upload", "--site", str(platform.site))
     return command
+
+
+@pytest.fixture
+def compute(backend: Backend, platform: Platform, environment: None, tmp_path: Path) -> Make:
+    """What a step follows its jobs with; keywords are the site file's `training`, without pools nothing else is."""
+
+    def make(pools: Mapping[str, NodePool] | None = None, **training: Any) -> RayJobCompute:
+        site = yaml.safe_load(platform.site.read_text()) if pools else {}
+        file = tmp_path / "site.yaml"
+        file.write_text(yaml.safe_dump(site | {"training": {**site.get("training", {}), **training}}))
+        return compute_of(backend, file, pools or {})
+
+    return make
 
 
 @pytest.fixture(scope="session")
@@ -81,4 +120,5 @@ def first(backend: Backend, tidegate: Command, data: Data, tmp_path_factory: pyt
 @pytest.fixture(scope="session")
 def serving(backend: Backend, platform: Platform, first: First) -> None:
     """The first version serves, and was asked things that it never learned."""
-    serve(backend, platform, first.model, first.version)
+    with told(platform):
+        serve(backend, platform, first.model, first.version)

@@ -9,9 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 from components.datasets.generator import traffic
 from components.datasets.intents import BASE_INTENTS
-from tests.cluster.kfp.backend import NAMESPACE, Backend
+from tests.cluster.kfp.backend import Backend
 from tests.cluster.kfp.platform import Platform
-from tests.cluster.node import ROOT
 from tidegate import inference_log
 from tidegate.clock import SystemClock
 from tidegate.db import Database
@@ -21,23 +20,20 @@ from tidegate.store.evidence import EvidenceStore
 
 DEPLOYMENT = "intent-assistant"
 REQUESTS = 90
-_DEFINITIONS = "modelroutings.tidegate.dev"
 
 
 def serve(backend: Backend, platform: Platform, model: str, version: str) -> None:
     """The version serves, and customers have asked it things that it never learned."""
-    if _DEFINITIONS not in backend.kubectl("get", "customresourcedefinitions", "-o", "name"):
-        backend.kubectl("apply", "--server-side", "-f", str(ROOT / "helm" / "tidegate" / "files" / "crds"))
-        backend.kubectl("wait", "--for=condition=Established", f"crd/{_DEFINITIONS}", "--timeout=30s")
     routing = {
         "apiVersion": "tidegate.dev/v1alpha1",
         "kind": "ModelRouting",
-        "metadata": {"name": DEPLOYMENT, "namespace": NAMESPACE},
+        "metadata": {"name": DEPLOYMENT},
         "spec": _spec(model, version),
     }
     # It is the operator's to change: a new object, because an epoch never goes back.
-    backend.kubectl("delete", "modelrouting", DEPLOYMENT, "--ignore-not-found")
-    backend.kubectl("create", "-f", "-", stdin=json.dumps(routing))
+    namespace = platform.installation.namespace
+    backend.node.kubectl("delete", "modelrouting", DEPLOYMENT, "--ignore-not-found", namespace=namespace)
+    backend.node.kubectl("create", "-f", "-", namespace=namespace, stdin=json.dumps(routing))
     _log(platform.environment, version)
 
 

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from pipelines.packages import job_settings
-from pipelines.site import read_site
 from tests.cluster import documented
-from tests.cluster.kfp.backend import NAMESPACE, Backend, wait_for
+from tests.cluster.kfp.backend import Backend, wait_for
+from tests.cluster.kfp.jobs import Make
 from tests.cluster.kfp.platform import Platform
 from tests.cluster.node import BASE_IMAGE, python_environment
-from tidegate.adapters.kube.api import KubeApi
-from tidegate.adapters.rayjob_compute import RayJobCompute
-from tidegate.adapters.rayjob_manifest import JobSite, rayjob_name
+from tidegate.adapters.rayjob_manifest import rayjob_name
 from tidegate.attestation import key_id_of, load_key
 from tidegate.errors import ResourceExhausted
 from tidegate.ids import new_id
 from tidegate.ports import JobSpec
-from tidegate.settings import load_settings
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -44,27 +38,6 @@ def ray_cluster(backend: Backend, platform: Platform) -> Iterator[str]:
     backend.node.apply(body)
     yield name
     backend.kubectl("delete", "raycluster", name, "--wait=false")
-
-
-Make = Callable[..., RayJobCompute]
-
-
-@pytest.fixture
-def compute(backend: Backend, platform: Platform, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Make]:
-    """What a step with such a site file follows its jobs with."""
-    before = os.umask(0)  # the pods, which are another user, write into the folders that this process makes
-    for key, value in platform.environment.items():
-        monkeypatch.setenv(key, value)
-
-    def make(**training: Any) -> RayJobCompute:
-        file = tmp_path / "site.yaml"
-        file.write_text(yaml.safe_dump({"training": training}))
-        settings = load_settings().model_copy(update={"jobs": job_settings(read_site(file))})
-        site = JobSite(jobs=settings.jobs, cluster=settings.cluster, pools={})
-        return RayJobCompute(KubeApi.from_kubeconfig(backend.node.kubeconfig, NAMESPACE), settings, site)
-
-    yield make
-    os.umask(before)
 
 
 def _job() -> JobSpec:

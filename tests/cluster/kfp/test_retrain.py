@@ -15,6 +15,7 @@ from tests.cluster.kfp.command import Command
 from tests.cluster.kfp.platform import Platform
 from tests.cluster.kfp.runs import RayJobs, parameters, pods_of, run_in
 from tests.cluster.kfp.served import DEPLOYMENT, REQUESTS
+from tidegate.adapters.job_folder import JobFolder, folder_uri
 from tidegate.adapters.kfp_client import KfpApi
 from tidegate.adapters.kfp_follow import follow
 from tidegate.adapters.kfp_pods import RunPods
@@ -79,7 +80,11 @@ def test_equal_parameters_train_again(backend: Backend, twice: list[tuple[str, i
 
 
 def test_a_retried_run_finds_its_work_and_is_told_the_gate_s_no_again(
-    backend: Backend, platform: Platform, twice: list[tuple[str, int, str, dict[str, str]]], tmp_path: Path
+    backend: Backend,
+    platform: Platform,
+    twice: list[tuple[str, int, str, dict[str, str]]],
+    environment: None,
+    tmp_path: Path,
 ) -> None:
     run = twice[-1][0]
     before = {step: _uids(backend, run, step) for step in ("fine-tune", "evaluate")}
@@ -93,8 +98,9 @@ def test_a_retried_run_finds_its_work_and_is_told_the_gate_s_no_again(
     assert after["evaluate"], "the step that had failed was tried again"
     assert not after["evaluate"] & before["evaluate"]
     assert watched.seen() == {}, "but its work was not"
-    attempts = (platform.data / "artifacts" / "runs" / run / "jobs" / "evaluate").glob("*/outcome.json")
-    assert [path.parent.name for path in attempts] == ["1"]
+    folder = JobFolder(folder_uri(platform.environment["TIDEGATE_ARTIFACTS_URI"], f"{run}/evaluate"))
+    assert folder.outcome(1) is not None
+    assert folder.outcome(2) is None
 
 
 def _uids(backend: Backend, run: str, step: str) -> set[str]:

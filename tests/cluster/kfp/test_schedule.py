@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +11,7 @@ from tests.cluster.kfp.command import Command
 from tests.cluster.kfp.platform import Platform
 from tests.cluster.kfp.runs import parameters, pods_of
 from tests.cluster.kfp.served import DEPLOYMENT, REQUESTS
+from tidegate.adapters.job_folder import JobFolder, folder_uri
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
@@ -29,7 +29,7 @@ def scheduled(tidegate: Command, serving: None) -> Iterator[str]:
 
 
 def test_a_drift_check_fires_by_the_clock_and_finds_the_drift(
-    backend: Backend, platform: Platform, tidegate: Command, scheduled: str
+    backend: Backend, platform: Platform, tidegate: Command, scheduled: str, environment: None
 ) -> None:
     assert _NAME in scheduled
     schedule = next(item for item in backend.recurring_runs() if item["display_name"] == _NAME)
@@ -45,8 +45,10 @@ def test_a_drift_check_fires_by_the_clock_and_finds_the_drift(
     assert run["state"] == "SUCCEEDED", said
     assert f"{REQUESTS} requests, {REQUESTS} looked at, {REQUESTS} with a label" in said
     assert "» drift:" in said
-    outcomes = (platform.data / "artifacts" / "runs" / run["run_id"] / "jobs" / "drift-check").glob("*/outcome.json")
-    report = json.loads(next(outcomes).read_text())["result"]["report"]
+    folder = JobFolder(folder_uri(platform.environment["TIDEGATE_ARTIFACTS_URI"], f"{run['run_id']}/drift-check"))
+    outcome = folder.succeeded()
+    assert outcome is not None
+    report = outcome.unwrap()["report"]
     assert (report["verdict"], report["window_rows"]) == ("drift", REQUESTS)
     assert "text" in {column["column"] for column in report["columns"] if column["drifted"]}
 
