@@ -1,4 +1,4 @@
-"""Runs the tests in groups, a process each, three at a time, beside what they wait for (docs/decisions/0003).
+"""Runs the tests in groups, a process each, three at a time, or one beside a compiler (docs/decisions/0003).
 
     make test                           all groups; PYTEST_ARGS goes to every pytest
     TIDEGATE_TEST_JOBS=1 make test      one after the other, with their output as it comes (for --pdb)
@@ -60,7 +60,7 @@ class Outcome:
 
 
 def build(name: str, *command: str, after: tuple[str, ...] = ()) -> Step:
-    """One at a time, since each takes all processors."""
+    """One at a time: each takes all processors."""
     return Step(name, command, after, alone="build", build=True)
 
 
@@ -93,9 +93,10 @@ def steps(environment: Mapping[str, str]) -> list[Step]:
     if node:
         platform = ("build the node", "build KubeRay", "build Helm", "build MinIO", "build images")
         found += [
-            build("build Kubeflow Pipelines", "hack/kfp/build.sh", after=("build the node", "build MinIO")),
             group("tests/cluster", *_files("tests/cluster"), after=platform, alone="node"),
-            group("tests/cluster/kfp", after=("build Kubeflow Pipelines", *platform), alone="node"),
+            build("build Kubeflow Pipelines", "hack/kfp/build.sh", after=("build the node", "build MinIO")),
+            build("build Kueue", "hack/kueue/build.sh", after=("build KubeRay", "build Kubeflow Pipelines")),
+            group("tests/cluster/kfp", after=("build Kueue", "build Kubeflow Pipelines", *platform), alone="node"),
         ]
     found += [
         group("tests/unit", "tests/unit", "-m", "not integration"),
@@ -162,10 +163,15 @@ class Runner:
         return list(done.values())
 
     def _next(self, ready: list[Step], going: list[Step]) -> Step | None:
-        if len(going) >= self._jobs:
-            return None
         taken = {step.alone for step in going if step.alone}
-        return next((step for step in ready if step.alone not in taken), None)
+        first = next((step for step in ready if step.alone not in taken), None)
+        free = self._jobs - sum(map(self._places, going))
+        # One that finds too little room is waited for: those after it could take its place for ever.
+        return first if first is not None and self._places(first) <= free else None
+
+    def _places(self, step: Step) -> int:
+        """A compiler keeps all processors busy, and most steps wait for what it makes: it goes beside one group."""
+        return min(2, self._jobs - 1) if step.build and self._jobs > 1 else 1
 
     def _one(self, step: Step, done: Mapping[str, Outcome]) -> Outcome:
         failed = [name for name in step.after if not done[name].fine]
