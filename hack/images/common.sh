@@ -50,7 +50,7 @@ build_image() {
     buildah) buildah bud --layers --isolation "${BUILDAH_ISOLATION:-chroot}" --network host --quiet --format oci \
       -t "$name" -f "$file" "$@" "$context" > /dev/null ;;
     podman) podman build --layers --network host --quiet --format oci -t "$name" -f "$file" "$@" "$context" > /dev/null ;;
-    docker) DOCKER_BUILDKIT=1 docker build --quiet -t "$name" -f "$file" "$@" "$context" > /dev/null ;;
+    docker) DOCKER_BUILDKIT=1 docker build --network host --quiet -t "$name" -f "$file" "$@" "$context" > /dev/null ;;
   esac
 }
 
