@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal, Protocol
 
 from tidegate.adapters.kfp_client import KfpApi, Run, Task
 from tidegate.adapters.kfp_packages import split_spec
@@ -111,10 +111,12 @@ def follow(
         TidegateError: the failing step's own error, or what is known of it.
         Unavailable: KFP does not answer any more; the run may go on.
     """
-    seen, lost_since = _Seen(), 0.0
+    seen, lost_since, terminated = _Seen(), 0.0, False
     while True:
         try:
             found = api.run(run)
+            terminated |= found.terminated
+            found = replace(found, terminated=terminated)  # KFP itself forgets it
             for event in _news(api, found, seen, pods):
                 on_event(event)
             failure = why(api, found, pods) if found.ended and found.state != "succeeded" else None
@@ -181,6 +183,10 @@ def _seconds(task: Task) -> float:
     return max(0.0, (task.ended - task.started).total_seconds())
 
 
+_LOGS_GONE: Final = "nothing says why: its pods and their logs are gone"
+_NO_STEP: Final = "somebody ended it, or a pod of KFP's own failed; KFP 2.14 keeps no record of which"
+
+
 def why(api: KfpApi, run: Run, pods: Pods | None = None) -> TidegateError:
     """Why a run did not succeed: the failing step's own error, else what is known of its pods.
 
@@ -208,8 +214,8 @@ def why(api: KfpApi, run: Run, pods: Pods | None = None) -> TidegateError:
     ]
     if not reasons and last:
         reasons = [f"its log ends with: {last[-1][:300]}"]
-    told = "; ".join(dict.fromkeys(reasons)) or "nothing says why: its pods and their logs are gone"
-    which = f"step {', '.join(map(repr, logs))}" if logs else "no step that KFP tells"
+    told = "; ".join(dict.fromkeys(reasons)) or (_LOGS_GONE if logs else _NO_STEP)
+    which = f"step {', '.join(map(repr, logs))}" if logs else "none of its steps"
     cls = (ResourceExhausted if "OOMKilled" in told else Unavailable) if reasons else ReasonUnknown
     return cls(f"run {run.name!r} failed at {which}: {told}", next_step=page)
 

@@ -119,7 +119,8 @@ def run_of(item: Any) -> Run:
         service_account=item.service_account or "",
         parameters=dict(config.parameters or {}) if config else {},
         tasks=tuple(_task(detail) for detail in details),
-        terminated=any(state in {"CANCELING", "CANCELED"} for state in history),
+        # KFP 2.14 says so only until the workflow has ended, and keeps no record.
+        terminated=any(state in {"CANCELING", "CANCELED"} for state in (*history, str(item.state))),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -70,4 +71,4 @@ def test_a_drift_becomes_a_retraining_whose_end_the_receiver_knows(
         return found if found["status"] == "failed" else None
 
     told = wait_for(ended, f"the receiver says {_requests(tidegate)}", 120)
-    assert "ended by somebody" in told["status_reason"], told["status_reason"]
+    assert re.search("somebody ended it|ended by somebody", told["status_reason"]), told["status_reason"]

@@ -12,7 +12,7 @@ from pipelines.publish import find_version, start, upload
 from tests.kfp_api import KfpStandIn, Refused
 from tests.unit.pipelines.kfp import DATABASE_AWAY, SERVER_AWAY
 from tidegate.adapters.kfp_client import KfpApi
-from tidegate.adapters.kfp_follow import RunEvent, follow, pod_names
+from tidegate.adapters.kfp_follow import ReasonUnknown, RunEvent, follow, pod_names
 from tidegate.adapters.kfp_logs import log_of
 from tidegate.adapters.kfp_packages import Package
 from tidegate.errors import GateFailed, Unavailable
@@ -35,11 +35,20 @@ def test_a_failing_gate_comes_back_with_its_reasons(kfp: KfpApi, stand_in: KfpSt
     assert [(event.kind, event.step) for event in told] == [("started", "evaluate"), ("failed", "evaluate")]
 
 
-def test_a_run_that_somebody_ended_says_so(kfp: KfpApi, package: Package) -> None:
+def test_a_run_that_somebody_ended_says_what_kfp_says(kfp: KfpApi, stand_in: KfpStandIn, package: Package) -> None:
     run = _started(kfp, package)
     kfp.terminate(run)
-    with pytest.raises(Unavailable, match="ended by somebody"):
+    with pytest.raises(ReasonUnknown, match="at none of its steps: somebody ended it, or"):
         follow(kfp, run, lambda _: None, poll_seconds=0.01)
+    stand_in.runs[run]["state"] = "CANCELING"
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(follow, kfp, run, lambda _: None, poll_seconds=0.01)
+        asked = len(stand_in.asked)
+        while len(stand_in.asked) < asked + 3:
+            time.sleep(0.01)
+        stand_in.runs[run]["state"] = "FAILED"
+        with pytest.raises(Unavailable, match="was ended by somebody"):
+            following.result(60)
 
 
 def test_a_step_that_broke_without_a_word_is_told_by_its_last_one(
