@@ -99,7 +99,12 @@ def _secret(made: Installation, stands_on: Services) -> dict[str, Any]:
 def _environment(backend: Backend, stands_on: Services, made: Installation, folder: Path) -> dict[str, str]:
     """What the chart tells the steps, but for paths and addresses that are others on this machine."""
     config = backend.node.get("configmap", f"{RELEASE}-pipelines-env", NAMESPACE)["data"]
-    told = {name: value for name, value in config.items() if "\n" not in value and not value.startswith("/")}
+    of_pods = ("TIDEGATE_KFP__", "/")  # people name a profile and an account of theirs, or none
+    told = {
+        name: value
+        for name, value in config.items()
+        if "\n" not in value and not name.startswith(of_pods) and not value.startswith(of_pods)
+    }
     key = folder / "attestation.key"
     key.write_text(made.value("secret", "tidegate-attestation", "attestation.key"))
     key.chmod(0o600)
