@@ -17,4 +17,11 @@ if [ "$(running)" != "$image 1" ]; then
   ./objects.sh | kubectl apply --server-side --force-conflicts -f - > /dev/null
   kubectl -n kueue-system rollout status deployment/kueue-controller-manager --timeout=120s > /dev/null
 fi
+# Its pod is ready before its webhooks answer: they wait for certificates that it makes first.
+flavor='{apiVersion: kueue.x-k8s.io/v1beta2, kind: ResourceFlavor, metadata: {name: tidegate-asks}}'
+for ((tries = 60; tries > 0; tries--)); do
+  asked="$(kubectl apply --server-side --dry-run=server -f - <<< "$flavor" 2>&1)" && break
+  sleep 1
+done
+[ "$tries" -gt 0 ] || { echo "Kueue's webhooks do not answer: $asked" >&2; exit 1; }
 echo "Kueue $(basename "$home") is up"
