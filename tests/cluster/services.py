@@ -7,22 +7,24 @@ with certificates of an authority that only `CONFIG_MAP` makes known.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import pytest
+import s3fs
 import sqlalchemy as sa
 
 from tests.certificates import Authority
 from tests.cluster.installation import Installation, secret
 from tests.cluster.machine import API_SERVER, SMALL, build_images, images_here, start_kuberay
 from tests.cluster.node import ADDRESS, Json, Node, load
-from tests.minio import Minio
+from tests.minio import CannotBuild, Minio, minio
 from tests.ports import free_port
-from tests.postgres import Postgres
+from tests.postgres import NoServer, Postgres
 from tests.redis_server import RedisServer
 
 BUCKET = "bank-models"
@@ -110,6 +112,28 @@ def services(folder: Path) -> Iterator[Services]:
         made.minio.stop()
         postgres.stop()
         postgres.remove()
+
+
+@contextmanager
+def services_or_skip(folder: Path) -> Iterator[Services]:
+    """`services`, and MinIO built; tests skip where this machine lacks one of them."""
+    try:
+        minio()
+        with services(folder) as made:
+            yield made
+    except (NoServer, CannotBuild) as why:
+        pytest.skip(str(why))
+
+
+@contextmanager
+def told(variables: Mapping[str, str]) -> Iterator[None]:
+    """This process has these variables meanwhile; connections to S3 that it keeps are made anew."""
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in variables.items():
+            patched.setenv(name, value)
+        s3fs.S3FileSystem.clear_instance_cache()
+        yield
+    s3fs.S3FileSystem.clear_instance_cache()
 
 
 def prepared(node: Node, stands_on: Services, namespace: str, home: Path, password: str | None = None) -> Installation:

@@ -20,13 +20,11 @@ from tests.cluster.kfp.backend import Backend, start, stop
 from tests.cluster.kfp.command import Command
 from tests.cluster.kfp.first import First, fine_tune
 from tests.cluster.kfp.jobs import Make, compute_of
-from tests.cluster.kfp.platform import Platform, install, remove, told
+from tests.cluster.kfp.platform import Platform, install, remove
 from tests.cluster.kfp.runs import Data
 from tests.cluster.kfp.served import serve
 from tests.cluster.node import CannotRun, Node
-from tests.cluster.services import Services, services
-from tests.minio import CannotBuild, minio
-from tests.postgres import NoServer
+from tests.cluster.services import Services, services_or_skip, told
 from tidegate.adapters.rayjob_compute import RayJobCompute
 from tidegate.domain.node_pools import NodePool
 
@@ -49,12 +47,8 @@ def backend(node: Node) -> Iterator[Backend]:
 @pytest.fixture(scope="session")
 def stands_on(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     """One set of servers for all of these tests."""
-    try:
-        minio()
-        with services(tmp_path_factory.mktemp("services")) as made:
-            yield made
-    except (NoServer, CannotBuild) as why:
-        pytest.skip(str(why))
+    with services_or_skip(tmp_path_factory.mktemp("services")) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
@@ -68,7 +62,7 @@ def platform(backend: Backend, stands_on: Services, tmp_path_factory: pytest.Tem
 @pytest.fixture
 def environment(platform: Platform) -> Iterator[None]:
     """This process is told what commands are."""
-    with told(platform):
+    with told(platform.environment):
         yield
 
 
@@ -120,5 +114,5 @@ def first(backend: Backend, tidegate: Command, data: Data, tmp_path_factory: pyt
 @pytest.fixture(scope="session")
 def serving(backend: Backend, platform: Platform, first: First) -> None:
     """The first version serves, and was asked things that it never learned."""
-    with told(platform):
+    with told(platform.environment):
         serve(backend, platform, first.model, first.version)

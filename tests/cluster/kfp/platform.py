@@ -8,16 +8,13 @@ who serves is said by the tests themselves (served.py). The pods' Python is this
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-import pytest
-import s3fs
 import yaml
 
 from tests.cluster import documented, helm
@@ -140,17 +137,6 @@ def _site(folders: Mapping[str, Path]) -> dict[str, Any]:
 def _claim(data: Path) -> str:
     """Of the shared folder, which is another one in every session: a volume cannot be pointed elsewhere later."""
     return f"data-{hashlib.sha256(str(data).encode()).hexdigest()[:8]}"
-
-
-@contextmanager
-def told(platform: Platform) -> Iterator[None]:
-    """This process is told what commands are."""
-    with pytest.MonkeyPatch.context() as patched:
-        for name, value in platform.environment.items():
-            patched.setenv(name, value)
-        s3fs.S3FileSystem.clear_instance_cache()
-        yield
-    s3fs.S3FileSystem.clear_instance_cache()
 
 
 def nominated(platform: Platform, model: str) -> dict[str, Any]:

@@ -34,8 +34,11 @@ def queue_of(body: Object) -> str:
 
 def held(api: KubeApi, job: Object) -> Held | None:
     """Why Kueue holds a job back; None when nobody knows: no right to look, or no Workload yet."""
-    workload = _workload(api, job)
-    return _held(workload) if workload is not None else None
+    try:
+        found = _list(api, job)
+    except TidegateError:
+        return None
+    return _held(found[0]) if found else None
 
 
 def unmanaged(api: KubeApi, job: Object) -> str:
@@ -50,14 +53,6 @@ def unmanaged(api: KubeApi, job: Object) -> str:
     except TidegateError:
         return ""
     return "" if found else f"Kueue keeps no account of it; does it integrate {job.get('kind', 'RayJob')}s?"
-
-
-def _workload(api: KubeApi, job: Object) -> Object | None:
-    try:
-        found = _list(api, job)
-    except TidegateError:
-        return None
-    return found[0] if found else None
 
 
 def _list(api: KubeApi, job: Object) -> list[Object]:
