@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,6 +56,13 @@ def generation_device(gpus: int) -> tuple[torch.device, str]:
 
     device = devices.generation_device(gpus, "this evaluation")
     return device, devices.device_name(device)
+
+
+def within_memory(who: str, next_step: str) -> AbstractContextManager[None]:
+    """See `serving.engines.devices.within_memory`."""
+    from serving.engines import devices  # noqa: PLC0415  torch takes seconds
+
+    return devices.within_memory(who, next_step)
 
 
 def load_generator(base: Path, rank: int, device: torch.device, batch_size: int) -> AdapterGenerator:

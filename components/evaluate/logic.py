@@ -27,6 +27,7 @@ from components.evaluate.inference import (
     load_answers,
     load_generator,
     prompts,
+    within_memory,
 )
 from components.evaluate.inputs import adapter_folder, resolve_base
 from components.evaluate.metrics import Answers, compare, confusion, label_slices, measure
@@ -93,10 +94,11 @@ def evaluate(spec: EvaluateSpec, settings: Settings, clock: Clock, progress: Pro
     told = f"evaluating {len(test.rows)} rows of {test.rows['label'].nunique()} labels on {where}"
     progress(told, {"rows": len(test.rows)})
     rank = max(adapter_rank(adapter), champion.adapter.rank if champion else 0)
-    generator = load_generator(base_model.folder, rank, device, spec.batch_size)
-    generation = spec.generation or for_labels(test.template.labels, generator)
-    models = _Models(generator, adapter, base_model, champion, rank, device)
-    candidate, base, best = _ask_all(spec, settings, models, test, generation, progress)
+    with within_memory("the evaluation", "Lower batch_size, or evaluate on a GPU with more memory."):
+        generator = load_generator(base_model.folder, rank, device, spec.batch_size)
+        generation = spec.generation or for_labels(test.template.labels, generator)
+        models = _Models(generator, adapter, base_model, champion, rank, device)
+        candidate, base, best = _ask_all(spec, settings, models, test, generation, progress)
 
     answers = _answers(test, candidate, spec.seed)
     comparisons = [compare(answers, _answers(test, base, spec.seed), name="base")]

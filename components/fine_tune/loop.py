@@ -21,7 +21,7 @@ from components.fine_tune.batches import learning_rate, plan_batches
 from components.fine_tune.hardware import check_worker, visible_gpus
 from components.fine_tune.rows import load_rows
 from components.fine_tune.steps import Stepper
-from serving.engines.devices import device_name, native_dtype
+from serving.engines.devices import device_name, native_dtype, within_memory
 from tidegate.adapters import storage
 from tidegate.devices import DeviceKind
 from tidegate.domain.base import Contract
@@ -32,6 +32,7 @@ from tidegate.settings import load_settings
 Report = Callable[[str, Mapping[str, float]], None]
 _NO_BETTER_THAN_GUESSING = 0.99
 """Share of ln(vocabulary), the loss in nats of guessing evenly."""
+_SMALLER = "Lower batch_size or max_tokens, raise workers, or train on a GPU with more memory; nothing was saved."
 
 
 class LoopSpec(Contract):
@@ -54,7 +55,8 @@ def train_worker(config: Mapping[str, Any]) -> dict[str, Any]:
         config: {"spec": a LoopSpec as JSON, "report": what takes the lines of progress}.
 
     Raises:
-        InvalidInput: rows, adapter or target modules that cannot be used; the worker is to have a GPU and has none.
+        InvalidInput: rows, adapter or target modules that cannot be used; the worker is to have a GPU and has none, or
+            one that is too small.
         TidegateError: the loss is not finite.
     """
     spec = LoopSpec.model_validate(config["spec"])
@@ -69,7 +71,8 @@ def train_worker(config: Mapping[str, Any]) -> dict[str, Any]:
     threads = load_settings().training.threads
     torch.set_num_threads(threads or max(1, _cores() // context.get_local_world_size()))
     report: Report = config["report"] if rank == 0 else _silent
-    return _train(spec, rank, world, device, report).model_dump(mode="json")
+    with within_memory("the training", _SMALLER):
+        return _train(spec, rank, world, device, report).model_dump(mode="json")
 
 
 def _train(spec: LoopSpec, rank: int, world: int, device: torch.device, report: Report) -> TrainingResult:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from serving.engines.adapter_files import AdapterWeights, read_adapter
-from serving.engines.requests import ContextLengthExceeded, Delta, FinishReason, GenerationRequest, GenerationResult
+from serving.engines.requests import ContextLengthExceeded, Delta, GenerationRequest, GenerationResult
+from serving.engines.rows import Row
 from serving.engines.text import TextStream
 from tidegate.domain.example import Message
 from tidegate.errors import Conflict, InvalidInput, NotFound
@@ -21,36 +21,11 @@ from tidegate.tokens import encode_answer, encode_prompt
 if TYPE_CHECKING:
     import torch
 
-    from serving.engines.sampling import Sampler
-
 Dtype = Literal["auto", "bfloat16", "float32"]
 ADAPTABLE = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """Layers that adapters may target: the projections of a Llama-like decoder."""
 _PREFILL_TOKENS = 1024
 """Prompt tokens that may join one step: a step of more would hold up the rows that are decoding."""
-
-
-@dataclass(kw_only=True)
-class _Row:
-    """A request on its way. `cached` counts its tokens in the cache; 0 until its prompt has run."""
-
-    id: int
-    request: GenerationRequest
-    prompt: list[int]
-    limit: int
-    sampler: Sampler
-    stream: TextStream
-    last: int = 0
-    cached: int = 0
-    generated: int = 0
-
-    def result(self, reason: FinishReason) -> GenerationResult:
-        return GenerationResult(
-            text=self.stream.text,
-            prompt_tokens=len(self.prompt),
-            completion_tokens=self.generated,
-            finish_reason=reason,
-        )
 
 
 class AdapterGenerator:
@@ -95,9 +70,14 @@ class AdapterGenerator:
         self._ends = base.end_tokens
         self._cache = base.new_cache()
         self._bank = AdapterBank(base.model, slots=max_adapters, max_rank=max_adapter_rank, modules=ADAPTABLE)
-        self._running: list[_Row] = []  # by cache row
-        self._waiting: deque[_Row] = deque()
+        self._running: list[Row] = []  # by cache row
+        self._waiting: deque[Row] = deque()
         self._next_row = 0
+
+    @property
+    def cache_bytes(self) -> int:
+        """Memory of keys and values, on the device, when every place of the batch is as long as the window."""
+        return self._cache.bytes_of(self.max_batch_size, self.max_model_length)
 
     # --- adapters -----------------------------------------------------------------------------------------------
 
@@ -165,7 +145,7 @@ class AdapterGenerator:
             )
         prompt = self.encode(request.messages, request.text)
         limit = self._limit(len(prompt), request.max_tokens)
-        row = _Row(
+        row = Row(
             id=self._next_row,
             request=request,
             prompt=prompt,
@@ -244,9 +224,9 @@ class AdapterGenerator:
 
     # --- inside -------------------------------------------------------------------------------------------------
 
-    def _admit(self) -> list[_Row]:
+    def _admit(self) -> list[Row]:
         """Waiting rows that join now: as many as the batch and the prefill budget hold, at least one if any fits."""
-        rows: list[_Row] = []
+        rows: list[Row] = []
         tokens = 0
         while self._waiting and len(self._running) + len(rows) < self.max_batch_size:
             tokens += len(self._waiting[0].prompt)
@@ -255,7 +235,7 @@ class AdapterGenerator:
             rows.append(self._waiting.popleft())
         return rows
 
-    def _forward(self, decoding: Sequence[_Row], starting: Sequence[_Row]) -> torch.Tensor:
+    def _forward(self, decoding: Sequence[Row], starting: Sequence[Row]) -> torch.Tensor:
         """Logits of every row's next token, (rows, vocabulary)."""
         import torch  # noqa: PLC0415
 
@@ -278,7 +258,7 @@ class AdapterGenerator:
         logits: torch.Tensor = model.lm_head(hidden[0, ragged.last_tokens])
         return logits
 
-    def _advance(self, row: _Row, token: int) -> Delta:
+    def _advance(self, row: Row, token: int) -> Delta:
         """The row after its new token."""
         row.last = token
         row.generated += 1

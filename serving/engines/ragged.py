@@ -31,6 +31,11 @@ class KeyValueCache:
         self.keys = [torch.empty(0, kv_heads, 0, head_dim, dtype=dtype, device=device) for _ in range(layers)]
         self.values = [torch.empty(0, kv_heads, 0, head_dim, dtype=dtype, device=device) for _ in range(layers)]
 
+    def bytes_of(self, rows: int, length: int) -> int:
+        """Memory that `rows` rows of `length` tokens take."""
+        each: int = self._shape[0] * self._shape[1] * self.keys[0].element_size()
+        return 2 * len(self.keys) * rows * -(-length // _GROWTH) * _GROWTH * each
+
     def reserve(self, rows: int, length: int) -> None:
         """Makes room for `rows` rows of `length` tokens, keeping what is there."""
         have_rows, _, have_length, _ = self.keys[0].shape

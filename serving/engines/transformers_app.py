@@ -23,7 +23,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.engines.adapter_set import AdapterSet
-from serving.engines.devices import device_name, generation_device
+from serving.engines.devices import check_room, device_name, generation_device, within_memory
 from serving.engines.generator import AdapterGenerator
 from serving.engines.loop import EngineLoop
 from serving.engines.openai_api import OpenAIApi
@@ -79,13 +79,20 @@ class TransformersEngine:
         _use_threads(options.threads)
         device = generation_device(len(ray.get_gpu_ids()), "this replica")  # those that Serve asked Ray for
         base = resolve_base_model(options.base_uri, cache, options.base_digest)
-        generator = AdapterGenerator(
-            base.folder,
-            device=device,
-            max_model_length=options.max_model_length,
-            max_adapter_rank=options.max_adapter_rank,
-            max_adapters=options.max_adapters,
-            max_batch_size=options.max_batch_size,
+        with within_memory(f"the base model {options.base_uri}", "Take a GPU with more memory, or a smaller model."):
+            generator = AdapterGenerator(
+                base.folder,
+                device=device,
+                max_model_length=options.max_model_length,
+                max_adapter_rank=options.max_adapter_rank,
+                max_adapters=options.max_adapters,
+                max_batch_size=options.max_batch_size,
+            )
+        check_room(  # found out now, not under the first load
+            device,
+            generator.cache_bytes,
+            f"keys and values of {generator.max_batch_size} rows of {generator.max_model_length} tokens",
+            "Lower maxBatchSize or maxModelLength in spec.engine of the ModelRuntime, or take a larger GPU.",
         )
         self._loop = EngineLoop(generator, max_queue=options.max_queue)
         self._adapters = AdapterSet(

@@ -23,11 +23,9 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def compute(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCompute]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TIDEGATE_TRAINING__GPUS", "2")
-        with ray_head(tmp_path_factory.mktemp("home")) as settings:
-            yield RayCompute(settings)
-            disconnect()
+    with ray_head(tmp_path_factory.mktemp("home"), gpus=2) as settings:
+        yield RayCompute(settings)
+        disconnect()
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from serving.engines.catalog import render
+from tests.devices import DEVICES
 from tests.integration.engines.adapters import slot, write_adapter
 from tests.integration.engines.platform import ray_head, until
 from tidegate.adapters.base_model import resolve_base_model
@@ -35,11 +36,12 @@ def base_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def slots(tmp_path_factory: pytest.TempPathFactory) -> tuple[AdapterSlot, ...]:
-    """Three adapters with different answers, one of another rank."""
+    """Three adapters, one of another rank, whose answers to "hello" differ by more than bfloat16 blurs: the first
+    tokens lead by 1.1 (float32 logits), and bfloat16 resolves 1/8 there."""
     folder = tmp_path_factory.mktemp("adapters")
     ranks = (8, 16, 8)
     return tuple(
-        slot(f"banking-intent/{number}", write_adapter(folder / str(number), seed=number, rank=rank), rank)
+        slot(f"banking-intent/{number}", write_adapter(folder / str(number), seed=number, rank=rank, spread=0.08), rank)
         for number, rank in enumerate(ranks, 1)
     )
 
@@ -51,9 +53,10 @@ class Engine:
     port: ServeEngines
     settings: Settings
     url: str
+    spec: dict[str, Any]
 
     def declare(self, *adapters: AdapterSlot) -> None:
-        self.port.ensure(RUNTIME, SPEC, adapters)
+        self.port.ensure(RUNTIME, self.spec, adapters)
 
     def declare_and_wait(self, *adapters: AdapterSlot) -> None:
         self.declare(*adapters)
@@ -88,15 +91,20 @@ class Engine:
         return count
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", params=DEVICES)
 def engine(
-    tmp_path_factory: pytest.TempPathFactory, base_folder: Path, slots: tuple[AdapterSlot, ...]
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    base_folder: Path,
+    slots: tuple[AdapterSlot, ...],
 ) -> Iterator[Engine]:
     """The transformers engine with the first two adapters."""
     del base_folder  # converted before Ray starts: a conversion is not part of a replica's start
-    with ray_head(tmp_path_factory.mktemp("home")) as settings:
+    gpus = int(request.param == "cuda")
+    with ray_head(tmp_path_factory.mktemp("home"), gpus=gpus) as settings:
         port = engines_from_settings(settings, render)
-        port.ensure(RUNTIME, SPEC, slots[:2])
-        running = Engine(port, settings, f"{settings.engine_url}/runtimes/{RUNTIME}")
+        spec = SPEC | {"placement": {"gpusPerReplica": gpus}}
+        port.ensure(RUNTIME, spec, slots[:2])
+        running = Engine(port, settings, f"{settings.engine_url}/runtimes/{RUNTIME}", spec)
         running.wait()
         yield running

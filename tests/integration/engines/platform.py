@@ -14,6 +14,7 @@ import httpx
 
 from tests.ports import free_ports
 from tidegate.adapters.ray_head import RayPorts, ray_head_command
+from tidegate.plane_settings import TrainingSettings
 from tidegate.settings import Settings
 
 
@@ -26,12 +27,13 @@ def until(what: str, condition: Callable[[], bool], *, seconds: float) -> None:
 
 
 @contextmanager
-def ray_head(home: Path) -> Iterator[Settings]:
-    """A token-authenticated Ray head; ends with everything that it started."""
+def ray_head(home: Path, *, gpus: int = 0) -> Iterator[Settings]:
+    """A token-authenticated Ray head that counts `gpus` GPUs; ends with everything that it started."""
     *ports, engine = free_ports(len(RayPorts.names()) + 1)
     named = RayPorts(**dict(zip(RayPorts.names(), ports, strict=True)))
     settings = Settings(
         home=home,
+        training=TrainingSettings(gpus=gpus),
         ray_address=f"127.0.0.1:{named.gcs}",
         ray_dashboard_url=f"http://127.0.0.1:{named.dashboard}",
         engine_url=f"http://127.0.0.1:{engine}",
@@ -39,7 +41,11 @@ def ray_head(home: Path) -> Iterator[Settings]:
     command, environment = ray_head_command(settings, named)
     with (home / "ray.log").open("w") as log:
         process = subprocess.Popen(
-            command, env=os.environ | environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            env=os.environ | environment | {"TIDEGATE_TRAINING__GPUS": str(gpus)},  # its workers read it there
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     try:
         until("Ray Serve can be asked", lambda: _answers(settings, process), seconds=90)

@@ -119,7 +119,7 @@ def test_requests_for_different_adapters_are_answered_together(
 ) -> None:
     models = [BASE, slots[0].id, slots[1].id] * 6
     with ThreadPoolExecutor(len(models)) as pool:
-        answers = list(pool.map(lambda model: ask(client, model), models))
+        answers = list(pool.map(lambda model: ask(client, model, "hello"), models))
     assert [answer.model for answer in answers] == models
     assert len({answer.choices[0].message.content for answer in answers[:3]}) == 3, "adapters must answer differently"
 

@@ -12,6 +12,7 @@ import torch
 from serving.engines import sampling
 from serving.engines.generator import AdapterGenerator, Dtype
 from serving.engines.requests import ContextLengthExceeded, GenerationRequest, GenerationResult
+from tests.devices import DEVICES
 from tidegate.domain.example import Message
 from tidegate.errors import Conflict, NotFound
 from tidegate.ports import AdapterSlot
@@ -32,11 +33,24 @@ def turns(text: str) -> tuple[Message, ...]:
     return (Message(role="system", content="Bank intent. segment=retail"), Message(role="user", content=text))
 
 
+@pytest.fixture(scope="module", params=DEVICES)
+def device(request: pytest.FixtureRequest) -> str:
+    """Every test here runs on each; what PEFT computes is the CPU's."""
+    name: str = request.param
+    return name
+
+
 @pytest.fixture(scope="module")
-def generator(base_folder: Path, slots: Sequence[AdapterSlot]) -> AdapterGenerator:
+def generator(base_folder: Path, slots: Sequence[AdapterSlot], device: str) -> AdapterGenerator:
     """In float32, where equal means equal."""
     generator = AdapterGenerator(
-        base_folder, dtype="float32", max_adapter_rank=16, max_adapters=3, max_batch_size=4, max_model_length=160
+        base_folder,
+        dtype="float32",
+        device=device,
+        max_adapter_rank=16,
+        max_adapters=3,
+        max_batch_size=4,
+        max_model_length=160,
     )
     for slot in slots[:2]:
         generator.load(slot.id, Path(slot.uri), slot.digest)
@@ -97,17 +111,18 @@ def test_logits_are_those_of_peft_with_the_adapter_alone(
     slots: Sequence[AdapterSlot],
     cases: Sequence[Case],
     monkeypatch: pytest.MonkeyPatch,
+    device: str,
     dtype: Dtype,
     tolerance: float,
 ) -> None:
     """Root mean square over the vocabulary: bfloat16 resolves 1/8 at the size of these logits."""
-    generator = AdapterGenerator(base_folder, dtype=dtype, max_adapter_rank=16, max_adapters=2)
+    generator = AdapterGenerator(base_folder, dtype=dtype, device=device, max_adapter_rank=16, max_adapters=2)
     for slot in slots[:2]:
         generator.load(slot.id, Path(slot.uri))
     seen: list[torch.Tensor] = []
 
     def scripted(logits: torch.Tensor, _: object) -> list[int]:
-        seen.append(logits.float())
+        seen.append(logits.float().cpu())
         return [case.answer[len(seen) - 1] for case in cases]
 
     monkeypatch.setattr(sampling, "pick", scripted)
