@@ -36,14 +36,20 @@ def compile_site(site: Site, folder: Path, base: Path | None = None) -> list[Pat
         base: folder that `nodePools.file` is relative to.
 
     Raises:
-        InvalidInput: a step names a node pool that the site does not know.
+        InvalidInput: a node pool that the site does not know, or that has not the GPUs; the folder cannot be made.
     """
     from kfp import compiler, dsl  # noqa: PLC0415 - takes seconds
 
     from pipelines.compile import PIPELINES  # noqa: PLC0415
 
     pools = _pools(site, base)
-    folder.mkdir(parents=True, exist_ok=True)
+    _check_training(site, pools)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInput(
+            f"packages cannot be written to {folder}: {error.strerror}", next_step="Name another folder with --out."
+        ) from None
     written = []
     lifetimes: dict[str, int] = {}
 
@@ -128,7 +134,7 @@ def _place(site: Site, pools: Mapping[str, NodePool], name: str, task: Any) -> i
     task.set_container_image(given.image or step.image or image)
     _environment(site, task)
     _set_resources(name, site, pools, task)
-    retries = given.retries or step.retries or Retries()
+    retries = (step.retries or Retries()).merged(given.retries)
     if retries.count:
         task.set_retry(
             num_retries=retries.count,
@@ -211,6 +217,19 @@ def _pools(site: Site, base: Path | None) -> dict[str, NodePool]:
     if not site.node_pools.file:
         return {}
     return read_node_pools((base or Path()) / site.node_pools.file)
+
+
+def _check_training(site: Site, pools: Mapping[str, NodePool]) -> None:
+    """What can be known of the pool of training: the platform's own pools may not be at hand here."""
+    name, gpus = site.training.node_pool, site.training.gpus
+    if not site.node_pools.file or not name:
+        return
+    pool = _pool(pools, name, "fine-tune")
+    if gpus > pool.gpus_per_node:
+        raise InvalidInput(
+            f"training.gpus = {gpus}, and a node of pool {name!r} has {pool.gpus_per_node}",
+            next_step="Lower training.gpus, or name another pool.",
+        )
 
 
 def _pool(pools: Mapping[str, NodePool], wanted: str, step: str) -> NodePool:

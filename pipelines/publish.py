@@ -11,7 +11,7 @@ from tidegate.adapters.kfp_arguments import check_arguments
 from tidegate.adapters.kfp_client import KfpApi, Pipeline, PipelineVersion, Run
 from tidegate.adapters.kfp_packages import Package, content_digest, parameters, refuse_caching, split_spec
 from tidegate.adapters.kfp_versions import find_version
-from tidegate.errors import Conflict
+from tidegate.errors import Conflict, Denied, Unavailable
 
 __all__ = ["Uploaded", "checked", "find_version", "not_run", "start", "upload"]
 
@@ -90,12 +90,30 @@ def start(api: KfpApi, name: str, pipeline: str, version: PipelineVersion, argum
         InvalidInput: an argument does not fit.
         ContractBroken: the version caches.
         Conflict: a run of this name is there.
+        Unavailable: Kubeflow Pipelines does not answer. Where it may have started the run all the same, the error says
+            how to find out.
     """
     checked(pipeline, version, arguments)
+    asked = False
+
+    def ask() -> None:
+        nonlocal asked
+        asked = True
+
     there = api.runs_named(name)
     if there:
         raise Conflict(
             f"run {name!r} is there already ({there[0].state}): {api.run_url(there[0].id)}",
             next_step="Choose another --name: one name is one run, so that it is found again.",
         )
-    return api.start(name, version.pipeline, version.id, arguments)
+    try:
+        return api.start(name, version.pipeline, version.id, arguments, claim=ask)
+    except Denied:
+        raise
+    except Unavailable as error:
+        if not asked:
+            raise
+        raise Unavailable(
+            f"run {name!r} may have started, for its request was sent: {error.problem}",
+            next_step=f"Say the same with --name {name}: it starts the run, or finds that it is there.",
+        ) from error

@@ -1,4 +1,4 @@
-"""Names of versions: the release and the commit that a package was compiled from."""
+"""Names of versions: release and commit of whoever uploads, which is where packages are compiled."""
 
 from __future__ import annotations
 

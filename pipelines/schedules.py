@@ -18,8 +18,8 @@ from tidegate.errors import Conflict, InvalidInput, NotFound
 Done = Literal["created", "replaced", "unchanged", "enabled", "disabled", "deleted"]
 _FIELD = re.compile(r"[0-9A-Za-z*/,?-]+")
 _FIELDS = 6
-_MACRO = re.compile(r"\[\[\w+(\.[^\]]*)?\]\]")
-"""Where KFP's scheduler writes a value of the moment: [[ScheduledTime]], [[RunUUID]], [[Index]], …"""
+_MACRO = re.compile(r"\[\[(Index|RunUUID|(ScheduledTime|CurrentTime)(\.[^\]]*)?)\]\]")
+"""Where KFP's scheduler writes a value of the moment; it leaves any other word in brackets as it is."""
 _ONCE: Final = ("run_name", "trigger")
 """Parameters that name a piece of work which is done once: a step finds its job by one, a version its request."""
 _OURS: Final = "tidegate:"

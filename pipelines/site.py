@@ -23,6 +23,8 @@ HOME_VOLUME: Final = "tidegate-home"
 STEPS: Final = ("new-rows", "prepare", "features", "fine-tune", "evaluate", "register", "drift-check")
 TRAINING_STEPS: Final = ("fine-tune", "evaluate", "register")
 """They hand their work to the pool 'train'."""
+_LONGEST_LIFE: Final = 10 * 365 * 86_400
+"""Seconds; a duration in a package has an end (protobuf's is 10,000 years)."""
 _FORBIDDEN_HOMES = ("/", "/etc", "/tmp", "/var")  # noqa: S108 - refused, not used
 
 MountPath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._/-]{1,200}$")]
@@ -78,6 +80,12 @@ class Retries(Resource):
     backoff_seconds: Seconds = Field(default=10, description="before the first")
     backoff_factor: Annotated[float, Field(ge=1.0, le=10.0)] = Field(default=2.0, description="of each next wait")
 
+    def merged(self, given: Retries | None) -> Retries:
+        """These, with what `given` says of them."""
+        if given is None:
+            return self
+        return self.model_copy(update={name: getattr(given, name) for name in given.model_fields_set})
+
     def lifetime(self, timeout: int) -> int:
         """Seconds in which all tries of a step fit.
 
@@ -85,7 +93,7 @@ class Retries(Resource):
         together. A try is ended by it, and none begins after it.
         """
         waits = sum(self.backoff_seconds * self.backoff_factor**number for number in range(self.count))
-        return (self.count + 1) * timeout + round(waits)
+        return min((self.count + 1) * timeout + round(waits), _LONGEST_LIFE)
 
 
 class Step(Resource):

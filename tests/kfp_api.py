@@ -58,6 +58,7 @@ class KfpStandIn:
         self.tries: dict[tuple[str, str], list[str]] = {}
         self.asked: list[tuple[str, str]] = []
         self.away: dict[str, Refused] = {}  # what is refused, by a pattern of paths
+        self.loses = ""  # of requests that fit this pattern it does what they say, and the answer is lost on its way
         self.instead: str | None = None  # what something before the API answers, with status 200
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._scheme = "http"
@@ -123,7 +124,10 @@ class KfpStandIn:
             raise Refused(403, "User 'anna' is not authorized with reason: no access to the namespace")
         for pattern, handle in _ROUTES:
             if (found := re.fullmatch(pattern, f"{method} {path}")) is not None:
-                return handle(self, query, data or body, *found.groups())
+                made = handle(self, query, data or body, *found.groups())
+                if self.loses and re.fullmatch(self.loses, f"{method} {path}"):
+                    raise Refused(504, "upstream request timeout", page=True)
+                return made
         raise Refused(404, f"Not Found: {method} {path}")
 
     def _list(self, kept: Mapping[str, Json], field: str, query: Mapping[str, str]) -> Json:

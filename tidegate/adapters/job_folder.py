@@ -134,11 +134,8 @@ class JobFolder:
             found = outcome
         return found
 
-    def end(self, attempt: int, outcome: Outcome) -> None:
-        storage.write_text(storage.join(self.uri, f"{attempt}/outcome.json"), outcome.model_dump_json())
-
-    def end_first(self, attempt: int, outcome: Outcome) -> bool:
-        """`end`, unless the attempt has ended; whether this is its outcome now."""
+    def end(self, attempt: int, outcome: Outcome) -> bool:
+        """Gives the attempt its outcome, unless it has one: others may have gone on with that. Whether it is this."""
         return storage.create_text(storage.join(self.uri, f"{attempt}/outcome.json"), outcome.model_dump_json())
 
     def attempt(self, clock: Clock, failure_kept_seconds: float) -> tuple[int, Outcome | None]:

@@ -27,6 +27,7 @@ from tidegate.wire import error_to_dict
 JobState = Literal["queued", "running", "succeeded", "failed"]
 _KEPT_JOBS = 64
 _KEPT_LINES = 10_000
+_NO_MORE = f"{_KEPT_LINES} lines of progress were told; the work goes on, and its further ones are left out"
 _WAIT_SECONDS = 1.0
 
 
@@ -133,6 +134,8 @@ class JobTable:
             with self._changed:
                 if len(job.lines) < _KEPT_LINES:
                     job.lines.append(line)
+                elif len(job.lines) == _KEPT_LINES:
+                    job.lines.append(line.model_copy(update={"message": _NO_MORE, "numbers": {}}))
                 self._changed.notify_all()
 
         with self._changed:

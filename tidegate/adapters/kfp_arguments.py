@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +48,11 @@ def check_arguments(pipeline: str, parameters: Mapping[str, Parameter], argument
             raise InvalidInput(
                 f"parameter {name!r} of pipeline {pipeline!r} is {value!r}, which is no {parameters[name].type}",
                 next_step="Give a value of that type; on the command line, as JSON.",
+            )
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InvalidInput(
+                f"parameter {name!r} of pipeline {pipeline!r} is {value}",
+                next_step="Give a number; JSON knows no other.",
             )
         if (place := _null(value, name)) is not None:
             raise InvalidInput(f"{place} of pipeline {pipeline!r} is null", next_step="Leave it out instead.")

@@ -15,26 +15,7 @@ CONNECT_SECONDS: Final = 5.0
 def connected(settings: KfpSettings) -> Any:
     """A `kfp.Client` that neither reads nor writes a file in the user's home, and waits for no answer forever."""
     warnings.filterwarnings("ignore", message="This client only works with Kubeflow Pipeline", category=FutureWarning)
-    if not settings.url.startswith(("http://", "https://")):
-        raise InvalidInput(
-            f"the address of Kubeflow Pipelines {settings.url!r} is no URL", next_step="Write http://… or https://…."
-        )
-    if settings.ca_path is not None and not settings.ca_path.is_file():
-        raise InvalidInput(f"the certificate authority {settings.ca_path} is no file", next_step="Correct --ca-file.")
-    if bool(settings.header_name) != (settings.header_value_path is not None):
-        given = f"header {settings.header_name!r}" if settings.header_name else f"file {settings.header_value_path}"
-        raise InvalidInput(
-            f"a proxy's header needs a name and a file with its value, and there is only the {given}",
-            next_step="Give --header-file NAME=FILE, or TIDEGATE_KFP__HEADER_NAME and TIDEGATE_KFP__HEADER_VALUE_PATH.",
-        )
-    for path, what in (
-        (settings.token_path, "token"),
-        (settings.cookie_path, "cookie"),
-        (settings.header_value_path, "header value"),
-    ):
-        if path is not None:
-            read_secret(path, what)  # a missing one is told here, by name
-
+    _check(settings)
     from kfp import client as sdk  # noqa: PLC0415 - takes a second
     from kfp.client.token_credentials_base import TokenCredentialsBase  # noqa: PLC0415
 
@@ -71,6 +52,34 @@ def connected(settings: KfpSettings) -> Any:
     _bounded(made, (CONNECT_SECONDS, settings.request_timeout))
     _strict(made, settings.url)
     return made
+
+
+def _check(settings: KfpSettings) -> None:
+    """What can be told without asking anybody."""
+    if not settings.url.startswith(("http://", "https://")):
+        raise InvalidInput(
+            f"the address of Kubeflow Pipelines {settings.url!r} is no URL", next_step="Write http://… or https://…."
+        )
+    if "@" in settings.url.partition("://")[2].partition("/")[0]:  # addresses are shown, in errors and in logs
+        raise InvalidInput(
+            "the address of Kubeflow Pipelines holds a name or a password",
+            next_step="Give credentials as files: --token-file, --cookie-file or --header-file.",
+        )
+    if settings.ca_path is not None and not settings.ca_path.is_file():
+        raise InvalidInput(f"the certificate authority {settings.ca_path} is no file", next_step="Correct --ca-file.")
+    if bool(settings.header_name) != (settings.header_value_path is not None):
+        given = f"header {settings.header_name!r}" if settings.header_name else f"file {settings.header_value_path}"
+        raise InvalidInput(
+            f"a proxy's header needs a name and a file with its value, and there is only the {given}",
+            next_step="Give --header-file NAME=FILE, or TIDEGATE_KFP__HEADER_NAME and TIDEGATE_KFP__HEADER_VALUE_PATH.",
+        )
+    for path, what in (
+        (settings.token_path, "token"),
+        (settings.cookie_path, "cookie"),
+        (settings.header_value_path, "header value"),
+    ):
+        if path is not None:
+            read_secret(path, what)  # a missing one is told here, by name
 
 
 def _authenticated(client: Any, settings: KfpSettings) -> None:

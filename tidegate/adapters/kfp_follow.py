@@ -52,7 +52,7 @@ class Pods(Protocol):
 @dataclass
 class _Seen:
     states: dict[str, str] = field(default_factory=dict)
-    lines: dict[str, int] = field(default_factory=dict)  # by pod: each try tells its own from the beginning
+    lines: dict[str, list[str]] = field(default_factory=dict)  # by pod: each try tells its own from the beginning
     troubles: set[str] = field(default_factory=set)
 
 
@@ -157,9 +157,22 @@ def _news(api: KfpApi, run: Run, seen: _Seen, pods: Pods | None) -> Iterator[Run
 def _said(api: KfpApi, run: Run, task: Task, seen: _Seen, pods: Pods | None) -> Iterator[RunEvent]:
     for pod, log in _logs(api, run, task, pods).items():
         lines = [line.partition(PROGRESS_MARK)[2].strip() for line in log.splitlines() if PROGRESS_MARK in line]
-        for line in lines[seen.lines.get(pod, 0) :]:
+        new = after(seen.lines.get(pod, []), lines)
+        for line in new:
             yield RunEvent(kind="line", step=task.name, text=line)
-        seen.lines[pod] = max(len(lines), seen.lines.get(pod, 0))
+        if new:
+            seen.lines[pod] = lines
+
+
+def after(seen: list[str], lines: list[str]) -> list[str]:
+    """What of a log is new. It may break off early, or begin late: API servers give the end of a long one."""
+    shorter = min(len(seen), len(lines))
+    if seen[:shorter] == lines[:shorter]:
+        return lines[shorter:]
+    for kept in range(shorter, 0, -1):  # the longest end of what was seen that it begins with
+        if seen[-kept:] == lines[:kept]:
+            return lines[kept:]
+    return lines
 
 
 def _logs(api: KfpApi, run: Run, task: Task, pods: Pods | None) -> dict[str, str]:

@@ -15,8 +15,8 @@ _NOT_ASKED: Final = ("due to run fetching error", "due to namespace fetching err
 _NO_RUN: Final = "ResourceNotFoundError"
 """… and not because there is no such run: its database does not answer."""
 
-_AWAY: Final = frozenset({502, 503, 504})
-"""What a gateway answers while the server behind it is away."""
+_NOT_NOW: Final = frozenset({401, 429, 502, 503, 504})
+"""A token that has run out, too many requests, a gateway whose server is away: the log may be there all the same."""
 
 
 def fetch_log(client: Any, run: str, pod: str, seconds: float) -> str | None:
@@ -28,7 +28,7 @@ def fetch_log(client: Any, run: str, pod: str, seconds: float) -> str | None:
 
     Raises:
         Unavailable: nobody has looked; the log may be there.
-        ApiException: the server is away.
+        ApiException: the server is away, or does not answer this request now.
         urllib3.exceptions.HTTPError: nobody answers.
     """
     from kfp_server_api.exceptions import ApiException  # noqa: PLC0415
@@ -44,7 +44,7 @@ def fetch_log(client: Any, run: str, pod: str, seconds: float) -> str | None:
             _request_timeout=(CONNECT_SECONDS, seconds),
         )
     except ApiException as error:
-        if error.status and error.status not in _AWAY:
+        if error.status and error.status not in _NOT_NOW:
             return None  # it says by many a status that it has none, or none for us; what else is known is told
         raise
     return log_of(bytes(answer.data).decode("utf-8", "replace"))

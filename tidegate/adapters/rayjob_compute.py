@@ -18,6 +18,7 @@ from typing import Any, Final, Self
 from tidegate.adapters.job_folder import Follower, JobFolder, Outcome, folder_uri
 from tidegate.adapters.kube.api import KubeApi, NotThere
 from tidegate.adapters.kube.kinds import Object
+from tidegate.adapters.patience import AWAY_SECONDS
 from tidegate.adapters.rayjob_manifest import DIGEST, RAY_JOB, JobSite, rayjob, rayjob_name
 from tidegate.adapters.rayjob_view import RayJobView
 from tidegate.clock import Clock, SystemClock
@@ -27,7 +28,6 @@ from tidegate.ports import JobProgress, JobSpec
 from tidegate.settings import Settings
 
 _BEAT_SECONDS: Final = 15.0
-_AWAY_SECONDS: Final = 300.0
 _TERMINATED: Final = 128 + signal.SIGTERM
 
 
@@ -64,7 +64,7 @@ class RayJobCompute:
         """Creates the RayJob of the attempt that counts, or finds it there.
 
         Raises:
-            Conflict: the key belongs to other work.
+            Conflict: the key belongs to other work, or somebody deleted the RayJob a short while ago.
             NotFound: the cluster has no KubeRay.
             InvalidInput: no such node pool, or the API server refuses the RayJob.
             Denied: the step's service account may not create one.
@@ -104,14 +104,13 @@ class RayJobCompute:
                         sentences, ended = view.look()
                         for sentence in sentences:
                             yield JobProgress(time=self._clock.now(), message=sentence)
-                        if ended is not None and folder.outcome(number) is None:
-                            folder.end(number, Outcome.of_error(ended, self._clock.now()))
+                        if ended is not None and folder.end(number, Outcome.of_error(ended, self._clock.now())):
                             self._forget(key, number)
                         outcome = folder.outcome(number) if ended is not None else None
                     away_since = 0.0
                 except Unavailable:
                     away_since = away_since or time.monotonic()
-                    if time.monotonic() - away_since > _AWAY_SECONDS:
+                    if time.monotonic() - away_since > AWAY_SECONDS:
                         raise
                     outcome = None
                 if outcome is not None:

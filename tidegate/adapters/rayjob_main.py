@@ -14,12 +14,15 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from tidegate.adapters.job_folder import JobFolder, Outcome
 from tidegate.adapters.job_table import JobTable
+from tidegate.adapters.patience import insist
 from tidegate.adapters.step_compute import show_tracebacks
 from tidegate.attestation import load_key
 from tidegate.clock import SystemClock
@@ -60,14 +63,22 @@ def main(argv: list[str]) -> int:
 def _carry_out(folder: JobFolder, attempt: int, watch: Watch) -> int:
     if folder.outcome(attempt) is not None:
         return 0  # KubeRay started it again after it had ended
-    threading.Thread(target=_end_when_abandoned, args=(folder, attempt, watch), name="follower", daemon=True).start()
+    said, done = Said(folder, attempt), threading.Event()
+    watching = (folder, attempt, watch, done)
+    threading.Thread(target=_end_when_abandoned, args=watching, name="follower", daemon=True).start()
     try:
-        outcome = _work(folder, attempt, surroundings())
+        outcome = _work(folder, said, surroundings())
     except TidegateError as error:
         outcome = Outcome.of_error(error, SystemClock().now())
     if outcome.state == "failed":
         print(f"error: {error_from_dict(outcome.error or {})}", flush=True)  # noqa: T201 - the log of the Ray job
-    folder.end(attempt, outcome)
+
+    def record() -> bool:
+        said.write()
+        return folder.end(attempt, outcome)  # what is on record counts: the step may have gone on with it
+
+    done.set()
+    insist(record)
     return 0 if outcome.state == "succeeded" else 1
 
 
@@ -97,31 +108,56 @@ def _lacking(problem: str) -> Unavailable:
     )
 
 
-def _work(folder: JobFolder, attempt: int, settings: Settings) -> Outcome:
-    """Does it, with every line of progress written within a second."""
+def _work(folder: JobFolder, said: Said, settings: Settings) -> Outcome:
+    """Does it, with every line of progress written within a second, or once the store is back."""
     job, clock = folder.spec(), SystemClock()
     if job is None:
         raise NotFound(f"{folder.uri} has no spec.json", next_step="Start the step again.")
     began, logs = clock.now(), settings.logs / "jobs"
     table = JobTable(preload=(), logs=logs, clock=clock)
     table.submit(job)
-    seen, part = 0, folder.parts(attempt)  # of this attempt, before Kueue took its pods away and gave them again
+    seen = 0
     while True:
         news = table.poll(job.key, seen)
         assert news is not None
         lines = [JobProgress.model_validate(line) for line in news["lines"]]
-        for line in lines:
-            print(f"{PROGRESS_MARK}{line.message}", flush=True)  # noqa: T201
-        if lines:
-            part += 1
-            folder.say(attempt, part, lines)
-            seen += len(lines)
+        seen += len(lines)
+        said.add(lines)
+        with suppress(TidegateError):  # a store that is away ends no work
+            said.write()
         if news["state"] == "succeeded" and not lines:
             return Outcome(state="succeeded", time=clock.now(), began=began, result=news["result"])
         if news["state"] == "failed" and not lines:
             show_tracebacks(Path(logs))
             return Outcome.of_error(error_from_dict(news["error"]), clock.now(), began)
         time.sleep(_WRITE_SECONDS)
+
+
+class Said:
+    """The progress of an attempt, part by part. What could not be written waits in its order."""
+
+    def __init__(self, folder: JobFolder, attempt: int) -> None:
+        self._folder, self._attempt = folder, attempt
+        self._part = folder.parts(attempt)  # of this attempt, before Kueue took its pods away and gave them again
+        self._unwritten: deque[list[JobProgress]] = deque()
+
+    def add(self, lines: Sequence[JobProgress]) -> None:
+        """Tells the lines in the log, and keeps them for the folder."""
+        for line in lines:
+            print(f"{PROGRESS_MARK}{line.message}", flush=True)  # noqa: T201
+        if lines:
+            self._unwritten.append(list(lines))
+
+    def write(self) -> None:
+        """Writes what is not written.
+
+        Raises:
+            TidegateError: the store does not take it now.
+        """
+        while self._unwritten:
+            self._folder.say(self._attempt, self._part + 1, self._unwritten[0])
+            self._unwritten.popleft()
+            self._part += 1
 
 
 class Watch:
@@ -156,20 +192,22 @@ class Watch:
         return f"no step has followed this job for {patience:.0f} s"
 
 
-def _end_when_abandoned(folder: JobFolder, attempt: int, watch: Watch) -> None:
-    while True:
-        time.sleep(_LOOK_SECONDS)
+def _end_when_abandoned(folder: JobFolder, attempt: int, watch: Watch, done: threading.Event) -> None:
+    """Ends this process when nobody follows it, or when its step has taken the attempt for failed and goes on."""
+    while not done.wait(_LOOK_SECONDS):
         try:
-            found = folder.follower(attempt)
+            found, ended = folder.follower(attempt), folder.outcome(attempt)
         except TidegateError:
             continue  # a store that is away says nothing about the follower, and the watch goes on counting
+        if ended is not None and not done.is_set():
+            print("error: the step has taken this attempt for failed: the next one does the work", flush=True)  # noqa: T201
+            os._exit(_ENDED)
         why = watch.look((found.beat, found.leaving) if found is not None else None)
-        if why is not None:
+        if why is not None and not done.is_set():
             error = Unavailable(f"the job ended itself: {why}", next_step="Start the run again.")
             print(f"error: {error}", flush=True)  # noqa: T201
             try:
-                if folder.outcome(attempt) is None:
-                    folder.end(attempt, Outcome.of_error(error, SystemClock().now()))
+                folder.end(attempt, Outcome.of_error(error, SystemClock().now()))
             finally:
                 os._exit(_ENDED)  # the work is in another thread, which nothing else can end
 

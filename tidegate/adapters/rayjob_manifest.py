@@ -132,9 +132,19 @@ def _cluster(job: JobSpec, labels: Mapping[str, str], pool: NodePool, site: JobS
 
 
 def workers_of(job: JobSpec) -> int:
-    """How many Ray Train workers the work wants; a step that trains nothing wants one."""
+    """How many Ray Train workers the work wants; a step that trains nothing wants one.
+
+    Raises:
+        InvalidInput: none, or fewer.
+    """
     training = job.payload.get("training")
-    return int(training.get("workers", 1)) if isinstance(training, Mapping) else 1
+    workers = int(training.get("workers", 1)) if isinstance(training, Mapping) else 1
+    if workers < 1:
+        raise InvalidInput(
+            f"workers = {workers}: a training has at least one worker",
+            next_step="Start the run with workers=1 or more.",
+        )
+    return workers
 
 
 def gpus_of(job: JobSpec, settings: JobSettings) -> int:

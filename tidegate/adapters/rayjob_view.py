@@ -11,7 +11,7 @@ from tidegate.adapters.kube.kinds import Object
 from tidegate.adapters.kube.kueue import held, queue_of, unmanaged
 from tidegate.adapters.kube.pods import POD, troubles
 from tidegate.adapters.rayjob_manifest import CLUSTER_LABEL, RAY_JOB
-from tidegate.errors import InvalidInput, ResourceExhausted, TidegateError, Unavailable
+from tidegate.errors import Conflict, InvalidInput, ResourceExhausted, TidegateError, Unavailable
 
 GRACE_SECONDS: float = 20.0
 """Between the end of a RayJob and its outcome in the store, which may show it late."""
@@ -84,8 +84,9 @@ class RayJobView:
 
     def _gone(self) -> tuple[list[str], TidegateError | None]:
         if not self._patient():
-            step = "Start the run again; somebody may have deleted it to stop the training."
-            return [], Unavailable(f"RayJob {self._name} was deleted before it ended", next_step=step)
+            # Whoever deletes it wants it to stop; tried again it would train from the beginning.
+            step = "Somebody stopped the training that way. Retry or start the run when it is to go on."
+            return [], Conflict(f"RayJob {self._name} was deleted before it ended", next_step=step)
         return [], None
 
     def _ended(self, body: Object) -> TidegateError | None:
@@ -102,7 +103,9 @@ class RayJobView:
         problem = f"RayJob {self._name} ended without an outcome ({reason}): {_shortened(told, _LONGEST_END)}"
         if "OOMKilled" in told:
             return ResourceExhausted(problem, next_step="Give the node pool's pods more memory, or train smaller.")
-        return Unavailable(problem, next_step="The step is tried again; see the RayJob's events and pods.")
+        return Unavailable(
+            problem, next_step="The step is tried again; kubectl get events tells of its pods for an hour."
+        )
 
     def _too_long(self, spec: Object) -> TidegateError:
         """Final: the same work takes as long again, and costs as much."""

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from tidegate.adapters.job_folder import JobFolder, Outcome, Worker, folder_uri
 from tidegate.adapters.job_table import JobTable
+from tidegate.adapters.patience import insist
 from tidegate.clock import Clock, SystemClock
 from tidegate.environment import RUN_VARIABLE
 from tidegate.errors import NotFound, TidegateError, Unavailable
@@ -120,7 +121,7 @@ class StepCompute:
         else:
             outcome = Outcome.of_error(error_from_dict(news["error"]), now, began)
             show_tracebacks(self._logs)
-        self._folder(key).end_first(number, outcome)  # what is on record counts: others went on with it
+        insist(lambda: self._folder(key).end(number, outcome))  # what is on record counts: others go on with it
 
     def _wait(self, folder: JobFolder, number: int) -> Iterator[JobProgress]:
         """For the outcome of another run's step; one that falls silent has failed for the moment."""
@@ -139,7 +140,7 @@ class StepCompute:
                     f"{self._silent_seconds:.0f} s",
                     next_step="The step's next try works on it.",
                 )
-                folder.end_first(number, Outcome.of_error(error, self._clock.now()))
+                folder.end(number, Outcome.of_error(error, self._clock.now()))
             time.sleep(self._settings.jobs.poll_seconds)
 
     def _beat(self, folder: JobFolder, number: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -17,17 +17,17 @@ from tidegate.cli.kfp_options import (
     read_parameters,
     run_pods,
 )
-from tidegate.cli.options import ContextOption, NamespaceOption
+from tidegate.cli.options import ContextOption
 from tidegate.cli.output import Format, OutputOption, console, render
 from tidegate.cli.pipelines_list import list_all
+from tidegate.cli.pipelines_runs import PodsNamespaceOption, follow_to_end, stop, watch
 from tidegate.cli.pipelines_schedule import schedule
 from tidegate.errors import InvalidInput
 
-if TYPE_CHECKING:
-    from tidegate.adapters.kfp_follow import RunEvent
-
 app = typer.Typer(no_args_is_help=True, help="Compile, upload, run and schedule pipelines on Kubeflow Pipelines.")
 app.command()(schedule)
+app.command()(watch)
+app.command()(stop)
 
 _VERSION_HELP = "Version of the pipeline. Default: TIDEGATE_KFP__VERSION, else the newest."
 _NAMES = "fine-tune, retrain, drift-check"
@@ -75,6 +75,11 @@ def upload(
         raise InvalidInput(
             "--site is for compiling, and packages are compiled already", next_step="Give packages or --site."
         )
+    if not packages and site is None:  # it would be the newest version, which runs and the receiver take
+        raise InvalidInput(
+            "nothing says which images, pools and Secrets the pipelines' pods get",
+            next_step="Give --site FILE (docs/pipelines.md has one to begin with), or packages that were compiled.",
+        )
     with TemporaryDirectory() as folder:
         found = [read_package(path) for path in packages or _compiled(site, Path(folder))]
         api = connection.open()
@@ -94,7 +99,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options of one command
     version: Annotated[str, typer.Option(help=_VERSION_HELP)] = "",
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end; exit with its error.")] = False,
     connection: Connection = FROM_SETTINGS,
-    namespace: NamespaceOption = "",
+    namespace: PodsNamespaceOption = "",
     context: ContextOption = "",
 ) -> None:
     """Start a run of an uploaded pipeline. Parameters are checked before anything is sent.
@@ -104,19 +109,19 @@ def run(  # noqa: PLR0913, PLR0917 - the options of one command
     too, while they wait.
     """
     from pipelines.publish import find_version, start  # noqa: PLC0415
-    from tidegate.adapters.kfp_follow import follow  # noqa: PLC0415
     from tidegate.ids import new_id  # noqa: PLC0415
 
     arguments = read_parameters(parameter, params)
-    api = connection.open()
+    if (namespace or context) and not wait:
+        raise InvalidInput("-n and --context are for following the run's pods", next_step="Give --wait, too.")
+    api, pods = connection.open(), run_pods(namespace, context)  # what cannot be followed is not started
     found = find_version(api, pipeline, version)
     made = start(api, name or f"{pipeline}-{new_id().lower()}", pipeline, found, arguments)
     out = console(stderr=True)
     out.print(f"run {made.name} of {pipeline} {found.name}: {api.run_url(made.id)}", markup=False)
     typer.echo(made.id)
     if wait:
-        follow(api, made.id, _telling(out), pods=run_pods(namespace, context))
-        out.print(f"run {made.name} succeeded", markup=False)
+        follow_to_end(api, made, pods)
 
 
 def _compiled(site: Path | None, folder: Path) -> list[Path]:
@@ -124,18 +129,6 @@ def _compiled(site: Path | None, folder: Path) -> list[Path]:
     from pipelines.site import read_site  # noqa: PLC0415
 
     return compile_site(read_site(site), folder, site.parent if site is not None else None)
-
-
-def _telling(out: Any) -> Any:
-    def told(event: RunEvent) -> None:
-        if event.kind == "started":
-            out.print(f"[bold]{event.step}[/bold]")
-        elif event.kind in {"line", "trouble"}:
-            out.print(f"  {event.text}", markup=False)
-        else:
-            out.print(f"  {event.step} {event.kind} in {event.seconds:.0f} s", markup=False)
-
-    return told
 
 
 app.command("list")(list_all)

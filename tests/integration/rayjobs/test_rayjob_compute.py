@@ -151,16 +151,23 @@ def test_pods_that_were_lost_are_another_attempt(
     assert list(operator.jobs) == [NAME, rayjob_name(KEY, 2)]
 
 
-def test_a_rayjob_that_somebody_deleted_is_missed(
+def test_a_rayjob_that_somebody_deleted_is_not_begun_again(
     operator: RayJobStandIn, compute: Make, client: Client, job: JobSpec, tmp_path: Path
 ) -> None:
+    waiting = _with(job, until=str(tmp_path / "never"))
     step = compute()
-    step.submit(_with(job, until=str(tmp_path / "never")))
+    step.submit(waiting)
     _until(lambda: _times(job) == 1)
     client.delete(RAY_JOB, NAME)
-    with pytest.raises(Unavailable, match="was deleted before it ended"):
+    with pytest.raises(Conflict, match="was deleted before it ended"):
         step.result(KEY)
+    again = compute()
+    again.submit(waiting)
+    with pytest.raises(Conflict, match="was deleted before it ended") as caught:
+        again.result(KEY)
+    assert "Retry or start the run" in caught.value.next_step
     _until(lambda: operator.jobs[NAME].poll() is not None)
+    assert list(operator.jobs) == [NAME]
 
 
 def test_a_job_that_nobody_follows_ends_itself(

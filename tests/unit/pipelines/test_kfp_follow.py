@@ -7,12 +7,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipelines.publish import find_version, start, upload
 from tests.kfp_api import KfpStandIn, Refused
 from tests.unit.pipelines.kfp import DATABASE_AWAY, SERVER_AWAY
 from tidegate.adapters.kfp_client import KfpApi
-from tidegate.adapters.kfp_follow import ReasonUnknown, RunEvent, follow, pod_names
+from tidegate.adapters.kfp_follow import ReasonUnknown, RunEvent, after, follow, pod_names
 from tidegate.adapters.kfp_logs import log_of
 from tidegate.adapters.kfp_packages import Package
 from tidegate.errors import GateFailed, Unavailable
@@ -82,7 +84,33 @@ def test_each_try_of_a_step_is_told_from_its_beginning(kfp: KfpApi, stand_in: Kf
     assert told == ["started", *first_try, *second_try, "succeeded"]
 
 
-@pytest.mark.parametrize("refusal", [DATABASE_AWAY, SERVER_AWAY], ids=["its database", "its server"])
+@given(st.integers(0, 40), st.integers(1, 12), st.lists(st.integers(0, 12), max_size=12))
+def test_each_line_of_a_log_is_told_once_however_little_of_it_is_given(
+    first: int, window: int, more: list[int]
+) -> None:
+    """An API server gives the last `window` lines; what grew by more than that between two looks is lost."""
+    written = [f"line {number}" for number in range(first)]
+    seen, told = written[-window:], written[-window:]
+    for grown in more:
+        written += [f"line {len(written) + number}" for number in range(grown)]
+        lines = written[-window:]
+        new = after(seen, lines)
+        assert new == (written[-min(grown, window) :] if grown else [])
+        told, seen = [*told, *new], lines if new else seen
+    assert len(set(told)) == len(told)
+
+
+def test_a_log_that_breaks_off_early_is_not_told_again() -> None:
+    assert after(["a", "b", "c"], ["a", "b"]) == []
+    assert after(["a", "b", "c"], []) == []
+    assert after([], ["a"]) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [DATABASE_AWAY, SERVER_AWAY, Refused(429, "too many requests"), Refused(401, "the token has expired")],
+    ids=["its database", "its server", "too many requests", "an old token"],
+)
 @pytest.mark.parametrize("what", ["/runs/", "/versions/", "/log"])
 def test_what_is_away_for_a_moment_is_waited_for(
     kfp: KfpApi, stand_in: KfpStandIn, package: Package, refusal: Refused, what: str

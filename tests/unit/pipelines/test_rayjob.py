@@ -35,6 +35,13 @@ def test_other_work_has_another_name(work: list[tuple[str, str, int]]) -> None:
     assert all(rayjob_name(*one) == rayjob_name(*one) for one in keys)
 
 
+@pytest.mark.parametrize("workers", [0, -2])
+def test_a_training_without_workers_is_refused(workers: int) -> None:
+    job = JOB.model_copy(update={"payload": {"training": {"workers": workers}}})
+    with pytest.raises(InvalidInput, match=f"workers = {workers}: a training has at least one"):
+        rayjob(job, 1, "s3://b/runs/run-1/jobs/fine-tune", SITE)
+
+
 # --- manifests -------------------------------------------------------------------------------------------------------
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.pipelines.jobs import ADDRESSES, JOB, NOW
-from tidegate.adapters import rayjob_main
-from tidegate.adapters.job_folder import JobFolder, folder_uri
+from tidegate.adapters import patience, rayjob_main
+from tidegate.adapters.job_folder import JobFolder, Outcome, folder_uri
 from tidegate.adapters.rayjob_main import GPUS_VARIABLE, Watch, main
 from tidegate.attestation import load_or_create_key
-from tidegate.errors import Unavailable
+from tidegate.errors import InvalidInput, Unavailable
 from tidegate.ports import JobProgress, Progress
 from tidegate.settings import load_settings
 
@@ -85,6 +88,117 @@ def test_what_is_begun_again_in_the_same_attempt_goes_on_telling(
     later = folder.said(1, 2)
     assert later is not None
     assert [line.message for line in later] == ["hello"]
+
+
+# --- a store that is away ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def surrounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a job needs, and no long waits."""
+    own = {"TIDEGATE_HOME": str(tmp_path / "home"), "TIDEGATE_PROFILE": "cluster", **ADDRESSES}
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(rayjob_main, "_WRITE_SECONDS", 0.01)
+    monkeypatch.setattr(patience, "PAUSE_SECONDS", 0.01)
+
+
+@pytest.mark.usefixtures("surrounded")
+@pytest.mark.parametrize("away", [1, 3, 1000])
+def test_a_store_that_is_away_ends_no_work_and_hears_all_of_it_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, away: int
+) -> None:
+    """`away` writes of progress fail; with 1000 it is away until the work is done, and once longer."""
+    folder, refused, say = _folder(tmp_path, "counted"), [0], JobFolder.say
+
+    def refuse(self: JobFolder, attempt: int, part: int, lines: list[JobProgress]) -> None:
+        refused[0] += 1
+        if refused[0] <= away and not (_DONE.is_set() and refused[0] > 5):
+            raise Unavailable("the store is away")
+        say(self, attempt, part, lines)
+
+    _DONE.clear()
+    monkeypatch.setattr(JobFolder, "say", refuse)
+    assert main([folder.uri, "1", *PATIENT]) == 0
+    parts = [folder.said(1, part) or [] for part in range(1, folder.parts(1) + 1)]
+    assert [line.message for lines in parts for line in lines] == [f"step {number}" for number in range(20)]
+    assert refused[0] > len(parts)
+
+
+@pytest.mark.usefixtures("surrounded")
+def test_an_outcome_is_written_when_the_store_is_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, tried, end = _folder(tmp_path, "greeted"), [0], JobFolder.end
+
+    def refuse(self: JobFolder, attempt: int, outcome: Outcome) -> bool:
+        tried[0] += 1
+        if tried[0] < 4:
+            raise Unavailable("the store is away")
+        return end(self, attempt, outcome)
+
+    monkeypatch.setattr(JobFolder, "end", refuse)
+    assert main([folder.uri, "1", *PATIENT]) == 0
+    outcome = folder.outcome(1)
+    assert outcome is not None
+    assert outcome.state == "succeeded"
+
+
+def test_what_will_not_pass_is_not_waited_for() -> None:
+    tried = []
+
+    def refuse() -> None:
+        tried.append(1)
+        raise InvalidInput("the bucket has no such name")
+
+    with pytest.raises(InvalidInput):
+        patience.insist(refuse)
+    assert len(tried) == 1
+
+
+def test_an_outage_that_does_not_pass_is_told() -> None:
+    with pytest.raises(Unavailable, match="away"):
+        patience.insist(_away, seconds=0)
+
+
+def _away() -> None:
+    raise Unavailable("the store is away")
+
+
+def test_the_first_outcome_of_an_attempt_is_the_one_that_counts(tmp_path: Path) -> None:
+    folder = JobFolder(folder_uri(str(tmp_path), "run-1/fine-tune"))
+    assert folder.end(1, Outcome.of_error(Unavailable("its pods were lost"), NOW))
+    assert not folder.end(1, Outcome(state="succeeded", time=NOW, result={}))
+    found = folder.outcome(1)
+    assert found is not None
+    assert found.state == "failed"
+
+
+class _Ended(BaseException):
+    """In the place of the process's end."""
+
+
+def test_a_job_whose_step_went_on_without_it_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = JobFolder(folder_uri(str(tmp_path), "run-1/fine-tune"))
+    folder.end(1, Outcome.of_error(Unavailable("its pods were lost"), NOW))
+
+    def end(status: int) -> None:
+        raise _Ended(status)
+
+    monkeypatch.setattr(rayjob_main, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(os, "_exit", end)
+    with pytest.raises(_Ended, match="3"):
+        rayjob_main._end_when_abandoned(folder, 1, Watch(300, 900, time.monotonic), threading.Event())
+
+
+_DONE = threading.Event()
+
+
+def counted(_payload: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """A job of these tests: twenty lines, in more than one part."""
+    for number in range(20):
+        progress(f"step {number}", {})
+        time.sleep(0.005)
+    _DONE.set()
+    return {}
 
 
 def _folder(tmp_path: Path, job: str) -> JobFolder:

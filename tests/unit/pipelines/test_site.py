@@ -198,6 +198,24 @@ def test_all_tries_of_a_step_fit_into_their_life(full: dict[str, Package], plain
         assert life >= timeout * (1 + item["retryPolicy"]["maxRetryCount"])
 
 
+def test_what_one_step_says_of_its_retries_leaves_the_rest_as_it_is_for_all() -> None:
+    usual = Retries(backoff_seconds=60)
+    assert usual.merged(Retries(count=1)) == Retries(count=1, backoff_seconds=60)
+    assert usual.merged(None) == usual
+
+
+def test_a_life_that_no_package_can_hold_is_cut() -> None:
+    longest = Retries(count=20, backoff_seconds=604_800, backoff_factor=10.0).lifetime(604_800)
+    assert longest == 10 * 365 * 86_400
+
+
+@pytest.mark.parametrize("folder", ["/dev/null/packages", "/proc/packages"])
+def test_a_folder_that_cannot_be_made_is_named(folder: str) -> None:
+    with pytest.raises(InvalidInput, match=re.escape(folder)) as caught:
+        compile_site(Site(), Path(folder))
+    assert "--out" in caught.value.next_step
+
+
 def test_no_step_of_a_site_s_packages_is_cached(plain: dict[str, Package], full: dict[str, Package]) -> None:
     assert [caches(package.spec) for package in (*plain.values(), *full.values())] == [[]] * 2 * len(PIPELINES)
 
@@ -212,6 +230,11 @@ def test_no_step_of_a_site_s_packages_is_cached(plain: dict[str, Package], full:
         ("claims: [{name: tidegate-node-pools, mountPath: /x}]", "called 'tidegate-node-pools'"),
         ("home: /etc", "home = '/etc'"),
         ("training: {gpus: -1}", "training.gpus = -1"),
+        ("nodePools: {file: pools.yaml}\ntraining: {nodePool: l44}", "'l44', which this site does not know"),
+        (
+            "nodePools: {file: pools.yaml}\ntraining: {nodePool: l4, gpus: 8}",
+            "training.gpus = 8, and a node of pool 'l4' has 1",
+        ),
         ("training: {cluster: shared, gpus: 1}", "training.gpus = 1 beside training.cluster = 'shared'"),
         ("training: {cluster: shared, nodePool: a100}", "training.nodePool = 'a100' beside training.cluster"),
         ("training: {cluster: shared, runner: step}", "training.runner = 'step' beside training.cluster"),
@@ -221,6 +244,7 @@ def test_no_step_of_a_site_s_packages_is_cached(plain: dict[str, Package], full:
     ],
 )
 def test_a_wrong_site_file_is_named_with_field_and_value(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "pools.yaml").write_text("l4: {gpusPerNode: 1}")
     with pytest.raises(InvalidInput, match=re.escape(said)) as caught:
         packages(tmp_path, text)
     assert caught.value.next_step
