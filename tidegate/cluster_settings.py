@@ -25,6 +25,9 @@ class ClusterSettings(BaseModel):
     ray_version: str = Field(default="2.60.0", description="Ray in the engines' images")
     head_cpu: str = Field(default="2", description="CPUs that the head of an engine's Ray asks for")
     head_memory: str = Field(default="8Gi", description="its memory, request and limit alike")
+    head_node_pool: str = Field(
+        default="", description="node pool whose selector, tolerations and priority class it takes; unset: any node"
+    )
     service_account: str = Field(default="", description="service account of the engines' pods")
     ray_token_secret: str = Field(default="", description="Secret with Ray's token under 'auth_token'")
     redis_address: str = Field(

@@ -109,13 +109,7 @@ def least_replicas(body: Mapping[str, Any]) -> int:
 
 def _pool(runtime: str, spec: ModelRuntimeSpec, site: EngineSite) -> NodePool:
     name = spec.placement.node_pool
-    if name not in site.pools:
-        known = ", ".join(sorted(site.pools)) or "none"
-        raise InvalidInput(
-            f"ModelRuntime {runtime!r}: node pool {name!r} does not exist",
-            next_step=f"Set spec.placement.nodePool to one of: {known}.",
-        )
-    pool = site.pools[name]
+    pool = _known(runtime, name, site, "spec.placement.nodePool")
     if spec.placement.gpus_per_replica > pool.gpus_per_node:
         raise InvalidInput(
             f"ModelRuntime {runtime!r} wants {spec.placement.gpus_per_replica} GPUs per replica; "
@@ -123,6 +117,26 @@ def _pool(runtime: str, spec: ModelRuntimeSpec, site: EngineSite) -> NodePool:
             next_step="Lower spec.placement.gpusPerReplica, or name another pool.",
         )
     return pool
+
+
+def _known(runtime: str, name: str, site: EngineSite, said_by: str) -> NodePool:
+    if name not in site.pools:
+        known = ", ".join(sorted(site.pools)) or "none"
+        raise InvalidInput(
+            f"ModelRuntime {runtime!r}: node pool {name!r} does not exist",
+            next_step=f"Set {said_by} to one of: {known}.",
+        )
+    return site.pools[name]
+
+
+def _head(runtime: str, image: str, pool: NodePool, site: EngineSite) -> Json:
+    """Its volumes are those of the workers' pool, since what Serve imports it imports there, too; its nodes are not: it
+    needs no GPU, and an engine without Redis ends with its head."""
+    settings, name = site.settings, site.settings.head_node_pool
+    made = _pod(runtime, "head", image, resources(settings.head_cpu, settings.head_memory), settings, pool=pool)
+    if name:
+        made["spec"] |= on_nodes(_known(runtime, name, site, "TIDEGATE_CLUSTER__HEAD_NODE_POOL"), {})
+    return made
 
 
 def _cluster(runtime: str, spec: ModelRuntimeSpec, pool: NodePool, site: EngineSite) -> Json:
@@ -139,15 +153,7 @@ def _cluster(runtime: str, spec: ModelRuntimeSpec, pool: NodePool, site: EngineS
         "headGroupSpec": {
             # The head plans and keeps the state; no replica of a model runs on it.
             "rayStartParams": {"num-cpus": "0", "num-gpus": "0", "dashboard-host": "0.0.0.0"},  # noqa: S104
-            "template": _pod(
-                runtime,
-                "head",
-                image,
-                resources(settings.head_cpu, settings.head_memory),
-                settings,
-                pool=pool,
-                placed=False,
-            ),
+            "template": _head(runtime, image, pool, site),
         },
         "workerGroupSpecs": [
             {
@@ -156,14 +162,12 @@ def _cluster(runtime: str, spec: ModelRuntimeSpec, pool: NodePool, site: EngineS
                 "minReplicas": placement.min_replicas,
                 "maxReplicas": placement.max_replicas,
                 "rayStartParams": {},
-                "template": _pod(
+                "template": _worker(
                     runtime,
-                    "worker",
                     image,
                     resources(pool.cpu, pool.memory, pool.gpu_resource, placement.gpus_per_replica),
                     settings,
-                    pool=pool,
-                    placed=True,
+                    pool,
                 ),
             }
         ],
@@ -183,23 +187,32 @@ def _cluster(runtime: str, spec: ModelRuntimeSpec, pool: NodePool, site: EngineS
     return made
 
 
+def _worker(runtime: str, image: str, wanted: Json, settings: ClusterSettings, pool: NodePool) -> Json:
+    made = _pod(runtime, "worker", image, wanted, settings, pool=pool, shared_memory=pool.shared_memory)
+    made["spec"] |= on_nodes(pool, {RUNTIME: runtime})
+    return made
+
+
 def _pod(
-    runtime: str, role: str, image: str, wanted: Json, settings: ClusterSettings, *, pool: NodePool, placed: bool
+    runtime: str,
+    role: str,
+    image: str,
+    wanted: Json,
+    settings: ClusterSettings,
+    *,
+    pool: NodePool,
+    shared_memory: str = _HEAD_SHARED_MEMORY,
 ) -> Json:
-    """A pod template; `placed` says whether it belongs on the pool's nodes."""
-    made = ray_pod(
+    return ray_pod(
         role,
         image,
         wanted,
         pool,
         labels={**MANAGED, RUNTIME: runtime},
         sources=env_from(settings.engine_env_secret, settings.engine_env_config),
-        shared_memory=pool.shared_memory if placed else _HEAD_SHARED_MEMORY,
+        shared_memory=shared_memory,
         service_account=settings.service_account,
     )
-    if placed:
-        made["spec"] |= on_nodes(pool, {RUNTIME: runtime})
-    return made
 
 
 def _secret_key(name: str, key: str) -> Json:

@@ -101,6 +101,20 @@ def test_the_heads_size_is_the_platform_teams_to_say() -> None:
     }
 
 
+def test_a_head_goes_to_the_nodes_of_a_pool_of_its_own() -> None:
+    pools = {**SITE.pools, "system": NodePool(node_selector={"pool": "system"}, priority_class_name="serving-heads")}
+    site = EngineSite(SETTINGS.model_copy(update={"head_node_pool": "system"}), pools)
+    made = pods(rayservice("llama", spec(), [SLOT], site))
+    assert made["head"]["nodeSelector"] == {"pool": "system"}
+    assert made["head"]["priorityClassName"] == "serving-heads"
+    assert made["worker"]["nodeSelector"] == {"pool": "l4"}
+    mounts = made["head"]["containers"][0]["volumeMounts"]
+    assert {"name": "models", "mountPath": "/models", "readOnly": True} in mounts, "of its workers' pool"
+    with pytest.raises(InvalidInput, match="node pool 'system' does not exist") as caught:
+        rayservice("llama", spec(), [SLOT], EngineSite(site.settings, SITE.pools))
+    assert "HEAD_NODE_POOL" in caught.value.next_step
+
+
 def test_ray_asks_for_its_token_and_keeps_its_state_in_redis() -> None:
     cluster = rayservice("llama", spec(), [SLOT], SITE)["spec"]["rayClusterConfig"]
     assert cluster["authOptions"] == {"mode": "token", "secretName": "ray-token"}
