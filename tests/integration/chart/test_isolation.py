@@ -54,6 +54,13 @@ def test_kuberay_is_let_in_by_the_labels_of_either_of_its_installations(helm: He
         assert any(selector.items() <= labels.items() for selector in selectors)
 
 
+def test_a_pod_that_calls_itself_kuberay_is_not_let_in(helm: Helm) -> None:
+    """Ray's dashboard runs what it is sent, and any pod can give itself a label: the namespace counts, too."""
+    spec = one(helm.render(BASE), "NetworkPolicy", "tidegate-engines")["spec"]
+    wanted = {"matchLabels": {"kubernetes.io/metadata.name": "kuberay-system"}}
+    assert [peer["namespaceSelector"] for peer in spec["ingress"][-1]["from"]] == [wanted, wanted]
+
+
 def test_training_pods_are_left_to_a_policy_of_ones_own(helm: Helm) -> None:
     objects = helm.render(merged(BASE, {"networkPolicy": {"training": {"enabled": False}}}))
     assert not [item for item in objects if _is_policy(item) and item["metadata"]["name"].endswith("-training")]
