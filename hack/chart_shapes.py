@@ -8,12 +8,16 @@ from typing import Any
 Shape = dict[str, Any]
 
 _TEXT: Shape = {"type": "string"}
-_SECRET: Shape = {"type": "string", "maxLength": 253, "pattern": r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$"}
+_NAME: Shape = {"type": "string", "maxLength": 253, "pattern": r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$"}
+_LABEL: Shape = {"type": "string", "maxLength": 63, "pattern": r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"}
 _KEY: Shape = {"type": "string", "pattern": r"^[-._a-zA-Z0-9]+$"}
 _PORT: Shape = {"type": "integer", "minimum": 1, "maximum": 65535}
 _COUNT: Shape = {"type": "integer", "minimum": 0}
 _POSITIVE: Shape = {"type": "integer", "minimum": 1}
-_QUANTITY: Shape = {"type": ["string", "integer", "number"], "pattern": r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"}
+_FILLED: Shape = {"type": "string", "minLength": 1}
+_CPU: Shape = {"type": ["string", "number"], "pattern": r"^[0-9]+(m|\.[0-9]+)?$", "exclusiveMinimum": 0}
+# With its unit: a number of bytes would be rendered as 8.58e+09.
+_BYTES: Shape = {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(k|M|G|T|Ki|Mi|Gi|Ti)$"}
 _TEXTS: Shape = {"type": "object", "additionalProperties": {"type": "string"}}
 _SCALARS: Shape = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
 _FREE: Shape = {"type": "object"}
@@ -22,6 +26,10 @@ _ID: Shape = {"type": ["integer", "null"], "minimum": 1}
 # No user in an address: a password would lie in a ConfigMap.
 _URL: Shape = {"type": "string", "pattern": r"^(https?://[^@\s]+)?$"}
 _STORE: Shape = {"type": "string", "pattern": r"^([a-z0-9]+://[^@\s]+)?$"}
+_CRON: Shape = {
+    "type": "string",
+    "pattern": r"^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|\S+(\s+\S+){4})$",
+}
 _DURATION: Shape = {"type": "string", "pattern": r"^([0-9]+(h|m|s|ms))+$"}
 
 
@@ -58,15 +66,15 @@ _POOL = _closed(
             "properties": {key: item for key, item in _TOLERATION["properties"].items() if key != "tolerationSeconds"},
         },
     },
-    gpuResource=_TEXT,
+    gpuResource=_FILLED,
     gpusPerNode={"type": "integer", "minimum": 0, "maximum": 64},
-    cpu=_QUANTITY,
-    memory=_QUANTITY,
-    sharedMemory=_QUANTITY,
-    topologyKey={"type": ["string", "null"]},
+    cpu=_CPU,
+    memory=_BYTES,
+    sharedMemory=_BYTES,
+    topologyKey={"type": ["string", "null"], "minLength": 1},
     priorityClassName=_TEXT,
     pricePerHour={"type": ["string", "number"], "pattern": r"^[0-9]{1,6}(\.[0-9]{1,6})?$", "minimum": 0},
-    kueueQueue=_TEXT,
+    kueueQueue=_FILLED,
     volumes=_OBJECTS,
     volumeMounts=_OBJECTS,
     env=_TEXTS,
@@ -74,29 +82,26 @@ _POOL = _closed(
 _CHECK = _closed(
     ("deployment",),
     deployment={"type": "string", "pattern": r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", "maxLength": 63},
-    schedule=_TEXT,
+    schedule=_CRON,
     windowSeconds=_POSITIVE,
     alert={"type": "boolean"},
 )
 _PARENT = _closed(("name",), group=_TEXT, kind=_TEXT, name=_TEXT, namespace=_TEXT, sectionName=_TEXT, port=_PORT)
 
 _BY_PATH: dict[str, Shape] = {
-    "gpuNodePools": {
-        "type": "object",
-        "propertyNames": {"pattern": r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"},
-        "additionalProperties": _POOL,
-    },
+    # Its names are looked at in templates/_refusals.tpl: Helm reports a propertyNames at another value's place.
+    "gpuNodePools": {"type": "object", "additionalProperties": _POOL},
     "image.pullPolicy": _one_of("Always", "IfNotPresent", "Never"),
-    "image.pullSecrets": {"type": "array", "items": _closed(("name",), name=_SECRET)},
+    "image.pullSecrets": {"type": "array", "items": _closed(("name",), name=_NAME)},
     "logLevel": _one_of("DEBUG", "INFO", "WARNING", "ERROR"),
     "artifacts.uri": _STORE,
     "inferenceLog.uri": _STORE,
     "mlflow.server.artifactRoot": _STORE,
     "mlflow.server.workers": _POSITIVE,
-    "mlflow.webhookSecret": _SECRET,
+    "mlflow.webhookSecret": _NAME,
     "redis.address": {"type": "string", "pattern": r"^([^@\s]+:[0-9]+)?$"},
-    "certificateAuthority.configMap": _SECRET,
-    "kfp.caConfigMap": _SECRET,
+    "certificateAuthority.configMap": _NAME,
+    "kfp.caConfigMap": _NAME,
     "kfp.uiUrl": _URL,
     "kfp.authentication": _one_of("none", "token", "serviceAccountToken", "cookie", "header"),
     "gateway.service.type": _one_of("ClusterIP", "NodePort", "LoadBalancer"),
@@ -106,8 +111,13 @@ _BY_PATH: dict[str, Shape] = {
     "gateway.autoscaling.metrics": _OBJECTS,
     "gateway.autoscaling.targetCPUUtilizationPercentage": {"type": "integer", "minimum": 1, "maximum": 100},
     "gateway.preStopSeconds": {"type": "integer", "minimum": 0, "maximum": 300},
+    "pipelines.namespaces": {"type": "array", "items": _LABEL},
+    "pipelines.serviceAccount": {**_NAME, "minLength": 1},
+    "kfp.namespace": {"anyOf": [{"const": ""}, _LABEL]},
+    "local.nodePool.name": {"anyOf": [{"const": ""}, _LABEL]},
     "driftChecks.mode": _one_of("cronjob", "kfp"),
     "driftChecks.deployments": {"type": "array", "items": _CHECK},
+    "driftChecks.schedule": _CRON,
     "driftChecks.backoffLimit": _COUNT,
     "monitoring.serviceMonitor.interval": _DURATION,
     "monitoring.serviceMonitor.scrapeTimeout": _DURATION,
@@ -115,10 +125,10 @@ _BY_PATH: dict[str, Shape] = {
     "engines.env": _SCALARS,
     "objectStorage.env": _SCALARS,
     "features.config": _FREE,
-    "local.existingClaim": _SECRET,
+    "local.existingClaim": _NAME,
 }
 _BY_KEY: dict[str, Shape] = {
-    "existingSecret": _SECRET,
+    "existingSecret": _NAME,
     "key": _KEY,
     "apiKeysKey": _KEY,
     "pseudonymKey": _KEY,
@@ -132,11 +142,11 @@ _BY_KEY: dict[str, Shape] = {
     "fsGroup": _ID,
     "digest": {"type": "string", "pattern": r"^(sha256:[0-9a-f]{64})?$"},
     "tag": {"type": ["string", "number"]},
-    "cpu": _QUANTITY,
-    "memory": _QUANTITY,
-    "sharedMemory": _QUANTITY,
-    "size": _QUANTITY,
-    "resources": _FREE,
+    "cpu": _CPU,
+    "memory": _BYTES,
+    "sharedMemory": _BYTES,
+    "size": _BYTES,
+    "resources": _closed(requests=_FREE, limits=_FREE, claims=_OBJECTS),
     "affinity": _FREE,
     "annotations": _TEXTS,
     "podAnnotations": _TEXTS,
@@ -150,7 +160,7 @@ _BY_KEY: dict[str, Shape] = {
     "extraEnv": {"type": "array", "items": _ENV},
     "extraVolumes": {"type": "array", "items": _VOLUME},
     "extraVolumeMounts": _OBJECTS,
-    "maxUnavailable": {"type": ["integer", "string"]},
+    "maxUnavailable": {"type": ["integer", "string"], "minimum": 0, "pattern": "^([0-9]{1,2}|100)%$"},
     "terminationGracePeriodSeconds": _POSITIVE,
     "activeDeadlineSeconds": _POSITIVE,
     "startingDeadlineSeconds": _POSITIVE,
@@ -161,7 +171,13 @@ _BY_KEY: dict[str, Shape] = {
     "redisPorts": {"type": "array", "items": _PORT},
 }
 _NAMES: Shape = {"type": "array", "items": {"type": "string"}}
-_PEERS = _closed(ipBlock=_FREE, namespaceSelector=_FREE, podSelector=_FREE)
+_CIDR: Shape = {"type": "string", "pattern": r"^[0-9a-fA-F.:]+/[0-9]{1,3}$"}
+_SELECTOR = _closed(matchLabels=_TEXTS, matchExpressions=_OBJECTS)
+_PEERS = _closed(
+    ipBlock=_closed(("cidr",), cidr=_CIDR, **{"except": {"type": "array", "items": _CIDR}}),
+    namespaceSelector=_SELECTOR,
+    podSelector=_SELECTOR,
+)
 
 
 def shape(path: tuple[str, ...], default: Any) -> Shape:
@@ -169,6 +185,8 @@ def shape(path: tuple[str, ...], default: Any) -> Shape:
     name = ".".join(path)
     if name == "settings":
         return {"type": "object", "additionalProperties": False, "properties": dict.fromkeys(_settings(), _TEXT)}
+    if path[-2:] == ("serviceAccount", "name"):
+        return _NAME
     if path[0] == "networkPolicy" and isinstance(default, list) and path[-1] not in _BY_KEY:
         return _OBJECTS if path[-1] == "egress" else {"type": "array", "items": _PEERS}
     return _BY_PATH.get(name) or _BY_KEY.get(path[-1]) or _by_default(name, default)
@@ -210,7 +228,7 @@ OWN = frozenset(
         PROFILE HOME CACHE LOG_LEVEL DATABASE_URL ARTIFACTS_URI MLFLOW_URI RAY_ADDRESS RAY_DASHBOARD_URL ENGINE_URL
         RAY_TOKEN_PATH GATEWAY_URL GATEWAY_HOST GATEWAY_PORT RECEIVER_URL RECEIVER_HOST RECEIVER_PORT
         RECEIVER_TOKEN_PATH ATTESTATION_KEY_PATH API_KEYS_PATH INFERENCE_LOG__URI CLUSTER__NAMESPACE
-        CLUSTER__METRICS_PORT CLUSTER__WEBHOOK_SECRET_PATH CLUSTER__NODE_POOLS_PATH CLUSTER__ENGINE_IMAGE
+        CLUSTER__METRICS_PORT CLUSTER__WEBHOOK_NAME_PATH CLUSTER__NODE_POOLS_PATH CLUSTER__ENGINE_IMAGE
         CLUSTER__RAY_VERSION CLUSTER__HEAD_CPU CLUSTER__HEAD_MEMORY CLUSTER__SERVICE_ACCOUNT CLUSTER__RAY_TOKEN_SECRET
         CLUSTER__REDIS_ADDRESS CLUSTER__REDIS_PASSWORD_SECRET CLUSTER__ENGINE_ENV_SECRET CLUSTER__ENGINE_ENV_CONFIG
         KFP__URL KFP__UI_URL KFP__NAMESPACE KFP__SERVICE_ACCOUNT KFP__EXPERIMENT KFP__TOKEN_PATH KFP__COOKIE_PATH

@@ -107,7 +107,22 @@
 {{- get (dict "operator" "storage mlflow" "gateway" "storage" "drift" "storage mlflow" "scorer" "" "receiver" "") . -}}
 {{- end -}}
 
-{{- /* (root, component, its values, variables): env and envFrom of a container. */ -}}
+{{- /* (root, component): variables that the component alone has, as a JSON list. */ -}}
+{{- define "tidegate.variables" -}}
+{{- $root := index . 0 -}}
+{{- $env := list -}}
+{{- if and (eq (index . 1) "operator") $root.Values.mlflow.webhookSecret -}}
+{{- $env = append $env (dict "name" "TIDEGATE_CLUSTER__WEBHOOK_SECRET_PATH" "value" "/etc/tidegate/webhook/webhook.secret") -}}
+{{- else if eq (index . 1) "gateway" -}}
+{{- $drain := dict "name" "TIDEGATE_LIMITS__DRAIN_SECONDS" "value" (include "tidegate.drainSeconds" $root) -}}
+{{- $env = append (include "tidegate.featureEnvironment" $root | fromJsonArray) $drain -}}
+{{- else if eq (index . 1) "receiver" -}}
+{{- $env = include "tidegate.kfpClient" $root | fromJsonArray -}}
+{{- end -}}
+{{- $env | toJson -}}
+{{- end -}}
+
+{{- /* (root, component, its values): env and envFrom of a container. */ -}}
 {{- define "tidegate.env" -}}
 {{- $root := index . 0 -}}
 {{- $asks := include "tidegate.asks" (index . 1) | splitList " " -}}
@@ -130,7 +145,7 @@ env:
   - name: TIDEGATE_DATABASE_URL
     valueFrom: {secretKeyRef: {name: {{ . }}, key: {{ $root.Values.database.key }}}}
 {{- end }}
-{{- range (index . 3) }}
+{{- range include "tidegate.variables" . | fromJsonArray }}
   - {{ toJson . }}
 {{- end }}
 {{- with (index . 2).extraEnv }}

@@ -36,6 +36,9 @@
 {{- if and $v.gateway.autoscaling.enabled (gt (int $v.gateway.autoscaling.minReplicas) (int $v.gateway.autoscaling.maxReplicas)) -}}
 {{- $said = append $said "gateway.autoscaling.minReplicas is above gateway.autoscaling.maxReplicas: lower it" -}}
 {{- end -}}
+{{- if and $v.gateway.autoscaling.enabled (not (dig "requests" "cpu" "" $v.gateway.resources)) (not (dig "limits" "cpu" "" $v.gateway.resources)) -}}
+{{- $said = append $said "gateway.autoscaling goes by the share of the requested CPU, and gateway.resources.requests.cpu is not set: set it" -}}
+{{- end -}}
 {{- if le (int $v.gateway.terminationGracePeriodSeconds) (add (int $v.gateway.preStopSeconds) 10) -}}
 {{- $said = append $said (printf "gateway.terminationGracePeriodSeconds=%d ends pods before they have drained: set it above gateway.preStopSeconds + 10 = %d" (int $v.gateway.terminationGracePeriodSeconds) (add (int $v.gateway.preStopSeconds) 10)) -}}
 {{- end -}}
@@ -77,6 +80,9 @@
 {{- end -}}
 {{- if and (not $v.kfp.url) (or $v.kfp.existingSecret $v.kfp.caConfigMap $v.kfp.namespace $v.kfp.uiUrl $v.kfp.version (ne $v.kfp.authentication "none")) -}}
 {{- $said = append $said "kfp.url is not set, but other values of kfp are: give the address of Kubeflow Pipelines' API" -}}
+{{- end -}}
+{{- range list "network" "accounts" "names" "environment" -}}
+{{- $said = concat $said (include (printf "tidegate.refusals.%s" .) $ | fromJsonArray) -}}
 {{- end -}}
 {{- if $said -}}
 {{- fail (printf "\n\n- %s\n" (join "\n- " $said)) -}}

@@ -85,6 +85,20 @@ def test_an_mlflow_elsewhere_may_send_its_webhook_where_it_is_named(helm: Helm) 
     assert elsewhere in rule["from"]
 
 
+def test_ports_that_addresses_name_are_reached(helm: Helm) -> None:
+    """As Redis' is: cut off, nothing of the release would work, and the policies would be the last place to look."""
+    values: Json = {
+        "objectStorage": {"env": {"AWS_ENDPOINT_URL": "http://minio.storage.svc:9100"}},
+        "mlflow": {"url": "https://mlflow.example.com:8443/registry", "server": {"artifactRoot": ""}},
+        "kfp": {"url": "http://ml-pipeline.kubeflow.svc/pipeline"},
+        "networkPolicy": {"externalPorts": [443, 8443]},
+    }
+    objects = helm.render(merged(BASE, values))
+    for component in ("operator", "gateway", "receiver"):
+        rule = one(objects, "NetworkPolicy", f"tidegate-{component}")["spec"]["egress"][-1]
+        assert [port["port"] for port in rule["ports"]] == [443, 8443, 9100]
+
+
 def _credentials(template: Json) -> set[str]:
     (container,) = template["spec"]["containers"]
     sources: list[Any] = container.get("envFrom", [])

@@ -8,12 +8,25 @@ from tests.integration.chart.charts import Helm, Json, merged
 from tests.integration.chart.value_sets import BASE
 
 pytestmark = pytest.mark.integration
+_PEER: Json = {"namespaceSelector": {"matchLabels": {"team": "a"}}}
+
+
+def _extra(*names: str) -> Json:
+    source = {"secretKeyRef": {"name": "a", "key": "b"}}
+    return {"extraEnv": [{"name": name, "valueFrom": source} for name in names]}
+
 
 UNKNOWN: dict[str, tuple[Json, str, str]] = {
     "at the root": ({"gatway": {}}, "", "gatway"),
     "in a workload": ({"gateway": {"replica": 3}}, "/gateway", "replica"),
     "nested": ({"gateway": {"httpRoute": {"hostname": "a"}}}, "/gateway/httpRoute", "hostname"),
     "of an account": ({"scorer": {"serviceAccount": {"create": True}}}, "/scorer/serviceAccount", "create"),
+    "of resources": ({"gateway": {"resources": {"request": {"cpu": 1}}}}, "/gateway/resources", "request"),
+    "of a peer": (
+        {"networkPolicy": {"gatewayFrom": [{"podSelector": {"app": "a"}}]}},
+        "/networkPolicy/gatewayFrom/0/podSelector",
+        "app",
+    ),
     "in a pool": ({"gpuNodePools": {"l4": {"gpus": 4}}}, "/gpuNodePools/l4", "gpus"),
     "a setting": ({"settings": {"TIDEGATE_DRFT": "1"}}, "/settings", "TIDEGATE_DRFT"),
     "a setting with a secret": ({"settings": {"TIDEGATE_DATABASE_URL": "x"}}, "/settings", "TIDEGATE_DATABASE_URL"),
@@ -46,6 +59,23 @@ def test_an_unknown_value_is_refused_by_name(helm: Helm, where: str) -> None:
         ({"images": {"serve": {"digest": "latest"}}}, "at '/images/serve/digest'"),
         ({"gpuNodePools": {"l4": {"memory": "much"}}}, "at '/gpuNodePools/l4/memory'"),
         ({"security": {"runAsUser": 0}}, "at '/security/runAsUser'"),
+        ({"gpuNodePools": {"l4": {"memory": 8589934592}}}, "at '/gpuNodePools/l4/memory'"),
+        ({"gpuNodePools": {"l4": {"memory": "24m"}}}, "at '/gpuNodePools/l4/memory'"),
+        ({"gpuNodePools": {"l4": {"sharedMemory": 1}}}, "at '/gpuNodePools/l4/sharedMemory'"),
+        ({"gpuNodePools": {"l4": {"cpu": "4Gi"}}}, "at '/gpuNodePools/l4/cpu'"),
+        ({"gpuNodePools": {"l4": {"cpu": 0}}}, "at '/gpuNodePools/l4/cpu'"),
+        ({"gpuNodePools": {"l4": {"kueueQueue": ""}}}, "at '/gpuNodePools/l4/kueueQueue'"),
+        ({"gpuNodePools": {"l4": {"gpuResource": ""}}}, "at '/gpuNodePools/l4/gpuResource'"),
+        ({"engines": {"head": {"memory": 8589934592}}}, "at '/engines/head/memory'"),
+        ({"local": {"size": 10737418240}}, "at '/local/size'"),
+        ({"pipelines": {"namespaces": ["Team_A"]}}, "at '/pipelines/namespaces/0'"),
+        ({"pipelines": {"serviceAccount": ""}}, "at '/pipelines/serviceAccount'"),
+        ({"scorer": {"serviceAccount": {"name": "My_Account"}}}, "at '/scorer/serviceAccount/name'"),
+        ({"gateway": {"podDisruptionBudget": {"maxUnavailable": -1}}}, "podDisruptionBudget/maxUnavailable'"),
+        ({"gateway": {"podDisruptionBudget": {"maxUnavailable": "one"}}}, "podDisruptionBudget/maxUnavailable'"),
+        ({"networkPolicy": {"database": [{"ipBlock": {"cidr": "10.0.0.1"}}]}}, "database/0/ipBlock/cidr'"),
+        ({"driftChecks": {"schedule": "0 * * *"}}, "at '/driftChecks/schedule'"),
+        ({"driftChecks": {"deployments": [{"deployment": "a", "schedule": "often"}]}}, "deployments/0/schedule'"),
     ],
 )
 def test_a_wrong_value_is_refused_by_its_place(helm: Helm, values: Json, said: str) -> None:
@@ -102,7 +132,124 @@ def test_all_that_is_missing_is_said_at_once_with_what_to_do(helm: Helm) -> None
             },
             "set networkPolicy.redisPorts",
         ),
+        (
+            {"networkPolicy": {"gatewayFrom": [_PEER]}},
+            "- networkPolicy.gatewayFrom is set, but networkPolicy.metricsFrom",
+        ),
+        (
+            {"networkPolicy": {"alertsFrom": [_PEER]}},
+            "- networkPolicy.alertsFrom is set, but networkPolicy.metricsFrom",
+        ),
+        (
+            {name: {"serviceAccount": {"name": "one"}} for name in ("operator", "gateway")},
+            "- gateway.serviceAccount.name and operator.serviceAccount.name are both the account one",
+        ),
+        (
+            {"operator": {"serviceAccount": {"name": "tidegate-gateway"}}},
+            "- gateway.serviceAccount.name and operator.serviceAccount.name are both the account tidegate-gateway",
+        ),
+        (
+            {"engines": {"serviceAccount": {"name": "pipeline-runner"}}},
+            "- engines.serviceAccount.name and pipelines.serviceAccount are both the account pipeline-runner",
+        ),
+        (
+            {"kfp": {"url": "http://a", "namespace": "c"}, "pipelines": {"namespaces": ["a", "b"]}},
+            "- kfp.namespace is c, which is none of pipelines.namespaces (a, b)",
+        ),
+        (
+            {"kfp": {"url": "http://a", "namespace": "b"}},
+            "- kfp.namespace is b, which is none of pipelines.namespaces (m",
+        ),
+        ({"gpuNodePools": {"GPU_L4": {"cpu": "4"}}}, "- gpuNodePools.GPU_L4 is no name of a pool"),
+        ({"driftChecks": {"deployments": [{"deployment": "a"}] * 2}}, "- driftChecks.deployments has a twice"),
+        (
+            {"gateway": {"autoscaling": {"enabled": True}, "resources": {"requests": {"cpu": None}}}},
+            "- gateway.autoscaling goes by the share of the requested CPU",
+        ),
+        ({"commonLabels": {"app.kubernetes.io/name": "a"}}, "- commonLabels sets app.kubernetes.io/name"),
+        ({"gateway": {"podLabels": {"tidegate.dev/runtime": "a"}}}, "- gateway.podLabels sets tidegate.dev/runtime"),
+        ({"mlflow": {"server": {"podLabels": {"helm.sh/chart": "a"}}}}, "- mlflow.server.podLabels sets helm.sh/chart"),
     ],
 )
 def test_values_that_contradict_each_other_are_refused(helm: Helm, values: Json, said: str) -> None:
     assert said in helm.refusal(merged(BASE, values))
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (
+            {"redis": {"address": "redis:6379", "existingSecret": "redis"}, "gateway": _extra("FEAST_REDIS_PASSWORD")},
+            "- gateway.extraEnv names FEAST_REDIS_PASSWORD, which the container has already",
+        ),
+        ({"scorer": _extra("TIDEGATE_DATABASE_URL")}, "- scorer.extraEnv names TIDEGATE_DATABASE_URL, which"),
+        ({"receiver": _extra("POD_NAME")}, "- receiver.extraEnv names POD_NAME, which"),
+        ({"driftChecks": _extra("A", "A")}, "- driftChecks.extraEnv names A, which"),
+        ({"mlflow": {"server": _extra("HOME")}}, "- mlflow.server.extraEnv names HOME, which"),
+    ],
+)
+def test_a_variable_that_a_container_would_have_twice_is_refused(helm: Helm, values: Json, said: str) -> None:
+    """Applied server-side, as Helm and Argo CD do it, the whole Deployment would be."""
+    assert said in helm.refusal(merged(BASE, values))
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (
+            {"objectStorage": {"env": {"AWS_ACCESS_KEY_ID": "a"}}},
+            "- objectStorage.env.AWS_ACCESS_KEY_ID holds a secret: put it into the Secret that objectStorage",
+        ),
+        (
+            {"objectStorage": {"env": {"AWS_SECRET_ACCESS_KEY": "a"}}},
+            "- objectStorage.env.AWS_SECRET_ACCESS_KEY holds a",
+        ),
+        (
+            {"objectStorage": {"env": {"AWS_ENDPOINT_URL": "http://a:b@c"}}},
+            "- objectStorage.env.AWS_ENDPOINT_URL holds a",
+        ),
+        (
+            {"engines": {"env": {"HF_TOKEN": "a"}}},
+            "- engines.env.HF_TOKEN holds a secret: put it into the Secret that engines.existingSecret names",
+        ),
+        ({"gpuNodePools": {"l4": {"env": {"DB_PASSWORD": "a"}}}}, "- gpuNodePools.l4.env.DB_PASSWORD holds a secret"),
+        (
+            {"gateway": {"extraEnv": [{"name": "REGISTRY", "value": "postgresql://me:secret@b/c"}]}},
+            "- gateway.extraEnv gives REGISTRY a secret as its value",
+        ),
+        (
+            {"mlflow": {"server": {"extraEnv": [{"name": "A_SECRET", "value": "a"}]}}},
+            "- mlflow.server.extraEnv gives A_SECRET a secret as its value",
+        ),
+    ],
+)
+def test_a_secret_among_the_values_is_refused(helm: Helm, values: Json, said: str) -> None:
+    refused = helm.refusal(merged(BASE, values))
+    assert said in refused
+    assert "me:secret" not in refused
+
+
+def test_what_only_sounds_like_a_secret_is_not_refused(helm: Helm) -> None:
+    files = {
+        "AWS_WEB_IDENTITY_TOKEN_FILE": "/var/run/secrets/token",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": "/var/run/token",
+        "AWS_ENDPOINT_URL": "http://minio.storage.svc:9000",
+    }
+    variables = [
+        {"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "a", "key": "b"}}},
+        {"name": "REGISTRY", "value": "postgresql://me:$(PASSWORD)@b/c"},
+    ]
+    helm.render(
+        merged(
+            BASE,
+            {
+                "objectStorage": {"env": files},
+                "engines": {"env": {**files, "TOKENIZERS_PARALLELISM": False}},
+                "gateway": {"extraEnv": variables},
+                "pipelines": {"namespaces": ["models", "team-a"]},
+                "kfp": {"url": "http://a", "namespace": "team-a"},
+                "gpuNodePools": {"l4": {"cpu": "500m", "memory": "1.5Gi"}},
+                "driftChecks": {"schedule": "@hourly"},
+            },
+        )
+    )

@@ -33,9 +33,24 @@
 {{- end -}}
 {{- end -}}
 
-{{- /* Object storage, an existing MLflow, Kubeflow Pipelines. */ -}}
+{{- /* Object storage, an existing MLflow, Kubeflow Pipelines: also at the ports that their addresses name. */ -}}
 {{- define "tidegate.egress.external" -}}
-{{- include "tidegate.egress" (list .Values.networkPolicy.external .Values.networkPolicy.externalPorts) -}}
+{{- $ports := list -}}
+{{- range .Values.networkPolicy.externalPorts -}}
+{{- $ports = append $ports (int .) -}}
+{{- end -}}
+{{- $addresses := list .Values.mlflow.url .Values.kfp.url -}}
+{{- range $name, $value := .Values.objectStorage.env -}}
+{{- if contains "ENDPOINT_URL" $name -}}
+{{- $addresses = append $addresses (toString $value) -}}
+{{- end -}}
+{{- end -}}
+{{- range $addresses -}}
+{{- with regexFind "^https?://[^/]+:[0-9]+(/|$)" . | trimSuffix "/" | regexFind "[0-9]+$" -}}
+{{- $ports = append $ports (int .) -}}
+{{- end -}}
+{{- end -}}
+{{- include "tidegate.egress" (list .Values.networkPolicy.external (uniq $ports)) -}}
 {{- end -}}
 
 {{- /* (root, component, port): to a part of the release. */ -}}
