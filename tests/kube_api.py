@@ -198,14 +198,12 @@ class KubeApi:
         *,
         user: str = "admin",
         content_type: str = "application/json",
-        impersonated: str = "",
     ) -> httpx.Response:
-        """One request as the user, on a connection that is kept for the next; for another name when one is given."""
+        """One request as the user, on a connection that is kept for the next."""
         if user not in self._clients:
             self._clients[user] = self.client(user)
         content = None if body is None else json.dumps(body)
-        headers = {"content-type": content_type, **({"Impersonate-User": impersonated} if impersonated else {})}
-        return self._clients[user].request(method, path, content=content, headers=headers)
+        return self._clients[user].request(method, path, content=content, headers={"content-type": content_type})
 
     def make_namespace(self, prefix: str = "test") -> str:
         """A new namespace. None ever ends here, so each test takes its own."""
