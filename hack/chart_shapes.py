@@ -9,7 +9,7 @@ Shape = dict[str, Any]
 
 _TEXT: Shape = {"type": "string"}
 _NAME: Shape = {"type": "string", "maxLength": 253, "pattern": r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$"}
-_LABEL: Shape = {"type": "string", "maxLength": 63, "pattern": r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"}
+_LABEL: Shape = {"type": "string", "maxLength": 63, "pattern": r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$"}
 _KEY: Shape = {"type": "string", "pattern": r"^[-._a-zA-Z0-9]+$"}
 _PORT: Shape = {"type": "integer", "minimum": 1, "maximum": 65535}
 _COUNT: Shape = {"type": "integer", "minimum": 0}
@@ -111,10 +111,10 @@ _BY_PATH: dict[str, Shape] = {
     "gateway.autoscaling.metrics": _OBJECTS,
     "gateway.autoscaling.targetCPUUtilizationPercentage": {"type": "integer", "minimum": 1, "maximum": 100},
     "gateway.preStopSeconds": {"type": "integer", "minimum": 0, "maximum": 300},
-    "pipelines.namespaces": {"type": "array", "items": _LABEL},
+    "pipelines.namespaces": {"type": "array", "items": {**_LABEL, "minLength": 1}},
     "pipelines.serviceAccount": {**_NAME, "minLength": 1},
-    "kfp.namespace": {"anyOf": [{"const": ""}, _LABEL]},
-    "local.nodePool.name": {"anyOf": [{"const": ""}, _LABEL]},
+    "kfp.namespace": _LABEL,
+    "local.nodePool.name": _LABEL,
     "driftChecks.mode": _one_of("cronjob", "kfp"),
     "driftChecks.deployments": {"type": "array", "items": _CHECK},
     "driftChecks.schedule": _CRON,
@@ -188,7 +188,9 @@ def shape(path: tuple[str, ...], default: Any) -> Shape:
     if path[-2:] == ("serviceAccount", "name"):
         return _NAME
     if path[0] == "networkPolicy" and isinstance(default, list) and path[-1] not in _BY_KEY:
-        return _OBJECTS if path[-1] == "egress" else {"type": "array", "items": _PEERS}
+        # Kubernetes takes an empty list for everybody; where the default names somebody, that is not meant.
+        some = {"minItems": 1} if default else {}
+        return _OBJECTS if path[-1] == "egress" else {"type": "array", "items": _PEERS, **some}
     return _BY_PATH.get(name) or _BY_KEY.get(path[-1]) or _by_default(name, default)
 
 

@@ -74,6 +74,7 @@ def test_an_unknown_value_is_refused_by_name(helm: Helm, where: str) -> None:
         ({"gateway": {"podDisruptionBudget": {"maxUnavailable": -1}}}, "podDisruptionBudget/maxUnavailable'"),
         ({"gateway": {"podDisruptionBudget": {"maxUnavailable": "one"}}}, "podDisruptionBudget/maxUnavailable'"),
         ({"networkPolicy": {"database": [{"ipBlock": {"cidr": "10.0.0.1"}}]}}, "database/0/ipBlock/cidr'"),
+        ({"networkPolicy": {"engines": {"kuberayFrom": []}}}, "at '/networkPolicy/engines/kuberayFrom'"),
         ({"driftChecks": {"schedule": "0 * * *"}}, "at '/driftChecks/schedule'"),
         ({"driftChecks": {"deployments": [{"deployment": "a", "schedule": "often"}]}}, "deployments/0/schedule'"),
     ],

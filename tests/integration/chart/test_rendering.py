@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.integration.chart.charts import CHART, Helm, Json, merged, one, pods
+from tests.integration.chart.charts import CHART, Helm, Json, documents, merged, one, pods
 from tests.integration.chart.value_sets import BASE, LOCAL, VALUE_SETS
 from tests.kube_api import ROOT
 
@@ -156,6 +156,15 @@ def test_a_change_of_the_configuration_replaces_the_pods(helm: Helm) -> None:
     for change in changes:
         after = marks(merged(BASE, change))
         assert all(after[name] != before[name] for name in before)
+
+
+def test_a_label_of_a_pod_wins_over_that_of_every_object(helm: Helm) -> None:
+    values: Json = {"commonLabels": {"team": "a"}, "gateway": {"podLabels": {"team": "b"}}}
+    text = helm.text(merged(BASE, values))
+    assert not re.search(r"^( +team): .*\n\1:", text, re.MULTILINE), "no key twice"
+    deployment = one(documents(text), "Deployment", "tidegate-gateway")
+    assert deployment["metadata"]["labels"]["team"] == "a"
+    assert deployment["spec"]["template"]["metadata"]["labels"]["team"] == "b"
 
 
 def test_tokens_are_mounted_only_where_the_api_is_used(helm: Helm) -> None:
