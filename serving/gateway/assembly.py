@@ -113,8 +113,10 @@ def _routing_source(settings: Settings, stores: Stores, clock: Clock) -> Callabl
 
 
 def gateway_id() -> str:
-    """New with every process: counts of a block are kept per gateway, and a restart must not replace them."""
-    return f"{socket.gethostname()}-{os.getpid()}-{new_id()[-8:].lower()}"
+    """New with every process: counts of a block are kept per gateway, and a restart must not replace them. In a pod it
+    begins with the pod's name, by which the chart's admission policy knows whose Lease it is."""
+    host = os.environ.get("POD_NAME") or socket.gethostname()
+    return f"{host}-{os.getpid()}-{new_id()[-8:].lower()}"
 
 
 def redacted_row(row: LogRow) -> LogRow:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -87,7 +86,7 @@ def _installed(helm: Helm, cluster: KubeApi, prefix: str, values: Json) -> Itera
 
 def _lease(pod: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """The name that the gateway in this pod takes."""
-    monkeypatch.setattr(socket, "gethostname", lambda: pod)
+    monkeypatch.setenv("POD_NAME", pod)
     return lease_name(gateway_id())
 
 
