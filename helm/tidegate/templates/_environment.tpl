@@ -23,6 +23,9 @@
 {{- with coalesce .Values.engines.existingSecret .Values.objectStorage.existingSecret -}}
 {{- $_ := set $env "TIDEGATE_CLUSTER__ENGINE_ENV_SECRET" . -}}
 {{- end -}}
+{{- with .Values.engines.head.nodePool -}}
+{{- $_ := set $env "TIDEGATE_CLUSTER__HEAD_NODE_POOL" . -}}
+{{- end -}}
 {{- with .Values.ray.existingSecret -}}
 {{- $_ := set $env "TIDEGATE_CLUSTER__RAY_TOKEN_SECRET" . -}}
 {{- end -}}

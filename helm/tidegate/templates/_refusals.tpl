@@ -57,6 +57,11 @@ a word of the value: a JSON list of messages. */ -}}
 {{- $said = append $said (printf "gpuNodePools.%s is no name of a pool: write it with small letters, digits and '-'" $name) -}}
 {{- end -}}
 {{- end -}}
+{{- with .Values.engines.head.nodePool -}}
+{{- if not (hasKey $.Values.gpuNodePools .) -}}
+{{- $said = append $said (printf "engines.head.nodePool is %s, which is none of gpuNodePools (%s): add it there; it needs no GPUs" . (keys $.Values.gpuNodePools | sortAlpha | join ", " | default "none")) -}}
+{{- end -}}
+{{- end -}}
 {{- $namespaces := include "tidegate.pipelineNamespaces" . | fromJsonArray -}}
 {{- with .Values.kfp.namespace -}}
 {{- if not (has . $namespaces) -}}

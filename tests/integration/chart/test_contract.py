@@ -109,6 +109,14 @@ def test_pools_are_what_the_operator_reads(helm: Helm, tmp_path: Path) -> None:
     assert pools["local"].volumes[0]["persistentVolumeClaim"] == {"claimName": "tidegate-data"}
 
 
+def test_the_operator_is_told_the_pool_of_its_engines_heads(helm: Helm) -> None:
+    name = "TIDEGATE_CLUSTER__HEAD_NODE_POOL"
+    plain = VALUE_SETS["pools"]
+    values = {**plain, "engines": {"head": {"nodePool": "cpu"}}}
+    assert one(helm.render(values), "ConfigMap", "tidegate-platform")["data"][name] == "cpu"
+    assert name not in one(helm.render(plain), "ConfigMap", "tidegate-platform")["data"]
+
+
 def test_every_field_of_a_pool_can_be_set_and_no_other() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
     offered = set(schema["properties"]["gpuNodePools"]["additionalProperties"]["properties"])

@@ -162,6 +162,10 @@ def test_all_that_is_missing_is_said_at_once_with_what_to_do(helm: Helm) -> None
             "- kfp.namespace is b, which is none of pipelines.namespaces (m",
         ),
         ({"gpuNodePools": {"GPU_L4": {"cpu": "4"}}}, "- gpuNodePools.GPU_L4 is no name of a pool"),
+        (
+            {"engines": {"head": {"nodePool": "system"}}, "gpuNodePools": {"gpu-l4": {}, "cpu": {}}},
+            "- engines.head.nodePool is system, which is none of gpuNodePools (cpu, gpu-l4)",
+        ),
         ({"driftChecks": {"deployments": [{"deployment": "a"}] * 2}}, "- driftChecks.deployments has a twice"),
         (
             {"gateway": {"autoscaling": {"enabled": True}, "resources": {"requests": {"cpu": None}}}},
