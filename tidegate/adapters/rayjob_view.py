@@ -101,8 +101,10 @@ class RayJobView:
         told = "; ".join([*found, str(status.get("message") or "")]).strip("; ") or "its pods are gone"
         reason = str(status.get("reason") or status.get("jobStatus") or status.get("jobDeploymentStatus"))
         problem = f"RayJob {self._name} ended without an outcome ({reason}): {_shortened(told, _LONGEST_END)}"
-        if "OOMKilled" in told:
-            return ResourceExhausted(problem, next_step="Give the node pool's pods more memory, or train smaller.")
+        if "OOMKilled" in told:  # final: the same work needs as much memory again
+            return InvalidInput(
+                problem, next_step="Give the node pool's pods more memory (its value memory), or lower batch_size."
+            )
         return Unavailable(
             problem, next_step="The step is tried again; kubectl get events tells of its pods for an hour."
         )

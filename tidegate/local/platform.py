@@ -25,7 +25,8 @@ from tidegate.errors import Conflict, ResourceExhausted, Unavailable
 from tidegate.local.parts import PARTS, PORT_NAMES, build_parts, endpoints
 from tidegate.local.ports import allocate
 from tidegate.local.process import Part, ProcessBook
-from tidegate.settings import Settings, load_settings, read_platform_file, variable, write_platform_file
+from tidegate.platform_file import read_platform_file, write_platform_file
+from tidegate.settings import Settings, load_settings, variable
 
 Report = Callable[[str], None]
 _NEEDED_DISK_BYTES = 2 << 30

@@ -19,7 +19,8 @@ from tidegate.cli.checks.platform import PartFacts
 from tidegate.clock import ManualClock
 from tidegate.db import Database
 from tidegate.migrations import REVISIONS
-from tidegate.settings import Settings, load_settings, read_platform_file, write_platform_file
+from tidegate.platform_file import read_platform_file, write_platform_file
+from tidegate.settings import Settings, load_settings
 from tidegate.store.routing import RoutingStore
 
 REQUIREMENTS = [

@@ -16,7 +16,8 @@ from tidegate.cli.substrates.local import LocalRollouts
 from tidegate.cli.substrates.port import Deployment
 from tidegate.db import Database
 from tidegate.errors import ContractBroken, InvalidInput, NotFound
-from tidegate.settings import load_settings, write_platform_file
+from tidegate.platform_file import write_platform_file
+from tidegate.settings import load_settings
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from tidegate.errors import InvalidInput
-from tidegate.settings import Settings, load_settings, read_platform_file, variable, write_platform_file
+from tidegate.platform_file import read_platform_file, write_platform_file
+from tidegate.settings import Settings, load_settings, variable
 
 CLUSTER = {
     "database_url": "postgresql://db/tidegate",

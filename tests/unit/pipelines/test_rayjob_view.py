@@ -63,6 +63,16 @@ def test_an_end_without_an_outcome_is_tried_again_unless_it_took_too_long(
         assert "training.deadlineSeconds" in error.next_step
 
 
+def test_a_training_that_ran_out_of_memory_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rayjob_view, "GRACE_SECONDS", 0.0)
+    killed = "container ray-head of pod p ran out of memory (OOMKilled)"
+    server = Server({"jobDeploymentStatus": "Failed", "reason": "AppFailed", "message": killed})
+    _, error = RayJobView(server, "r", JOBS.pending_seconds).look()  # type: ignore[arg-type]
+    assert isinstance(error, InvalidInput)
+    assert not is_transient(error)
+    assert "more memory" in error.next_step
+
+
 # --- what pods say ---------------------------------------------------------------------------------------------------
 
 
