@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 import yaml
@@ -86,10 +86,13 @@ print(json.dumps([online.get(customer, json.loads(sys.argv[2])) for customer in 
 """
 
 
-@pytest.fixture(scope="module", params=["histories in files", "histories in S3 and everything by TLS"])
+WITH_TLS: Final = "histories in S3 and everything by TLS"
+
+
+@pytest.fixture(scope="module", params=["histories in files", WITH_TLS])
 def authority(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Authority | None:
     """Who signs the servers' certificates; None: they speak no TLS."""
-    return Authority(tmp_path_factory.mktemp("authority")) if "TLS" in request.param else None
+    return Authority(tmp_path_factory.mktemp("authority")) if request.param == WITH_TLS else None
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from components.features.profiles import profile_history
 from components.features.template import CUSTOMER_PROFILE
 from components.prepare.split import SPLITS
 from tests.certificates import Authority
-from tests.integration.features.conftest import Shared
+from tests.integration.features.conftest import WITH_TLS, Shared
 from tests.redis_server import PASSWORD
 from tests.tcp_proxy import tcp_proxy
 from tests.unit.store.databases import create_database
@@ -171,11 +171,10 @@ def test_a_wrong_password_is_refused_and_not_shown(shared: Shared, monkeypatch: 
     assert "not-the-password" not in str(caught.value)
 
 
+@pytest.mark.parametrize("authority", [WITH_TLS], indirect=True)
 def test_a_redis_of_another_authority_is_said_and_what_to_do(
     shared: Shared, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    if shared.redis.tls is None:
-        pytest.skip("this Redis speaks no TLS")
     monkeypatch.setenv("SSL_CERT_FILE", str(Authority(tmp_path / "other").file))
     with pytest.raises(Unavailable, match="certificate verify failed") as caught:
         FeastOnline(shared.site).get(customer_id(0), REFERENCES)
