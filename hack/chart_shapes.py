@@ -28,7 +28,7 @@ _URL: Shape = {"type": "string", "pattern": r"^(https?://[^@\s]+)?$"}
 _STORE: Shape = {"type": "string", "pattern": r"^([a-z0-9]+://[^@\s]+)?$"}
 _CRON: Shape = {
     "type": "string",
-    "pattern": r"^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|\S+(\s+\S+){4})$",
+    "pattern": r"^(@(yearly|annually|monthly|weekly|daily|midnight|hourly|every\s+\S+)|\S+(\s+\S+){4})$",
 }
 _DURATION: Shape = {"type": "string", "pattern": r"^([0-9]+(h|m|s|ms))+$"}
 
@@ -71,7 +71,7 @@ _POOL = _closed(
     cpu=_CPU,
     memory=_BYTES,
     sharedMemory=_BYTES,
-    topologyKey={"type": ["string", "null"], "minLength": 1},
+    topologyKey={"type": ["string", "null"]},
     priorityClassName=_TEXT,
     pricePerHour={"type": ["string", "number"], "pattern": r"^[0-9]{1,6}(\.[0-9]{1,6})?$", "minimum": 0},
     kueueQueue=_FILLED,
@@ -188,9 +188,7 @@ def shape(path: tuple[str, ...], default: Any) -> Shape:
     if path[-2:] == ("serviceAccount", "name"):
         return _NAME
     if path[0] == "networkPolicy" and isinstance(default, list) and path[-1] not in _BY_KEY:
-        # Kubernetes takes an empty list for everybody; where the default names somebody, that is not meant.
-        some = {"minItems": 1} if default else {}
-        return _OBJECTS if path[-1] == "egress" else {"type": "array", "items": _PEERS, **some}
+        return _OBJECTS if path[-1] == "egress" else {"type": "array", "items": _PEERS}
     return _BY_PATH.get(name) or _BY_KEY.get(path[-1]) or _by_default(name, default)
 
 
@@ -230,11 +228,13 @@ OWN = frozenset(
         PROFILE HOME CACHE LOG_LEVEL DATABASE_URL ARTIFACTS_URI MLFLOW_URI RAY_ADDRESS RAY_DASHBOARD_URL ENGINE_URL
         RAY_TOKEN_PATH GATEWAY_URL GATEWAY_HOST GATEWAY_PORT RECEIVER_URL RECEIVER_HOST RECEIVER_PORT
         RECEIVER_TOKEN_PATH ATTESTATION_KEY_PATH API_KEYS_PATH INFERENCE_LOG__URI CLUSTER__NAMESPACE
-        CLUSTER__METRICS_PORT CLUSTER__WEBHOOK_NAME_PATH CLUSTER__NODE_POOLS_PATH CLUSTER__ENGINE_IMAGE
-        CLUSTER__RAY_VERSION CLUSTER__HEAD_CPU CLUSTER__HEAD_MEMORY CLUSTER__SERVICE_ACCOUNT CLUSTER__RAY_TOKEN_SECRET
+        CLUSTER__METRICS_PORT CLUSTER__WEBHOOK_SECRET_PATH CLUSTER__NODE_POOLS_PATH CLUSTER__ENGINE_IMAGE
+        CLUSTER__RAY_VERSION CLUSTER__HEAD_CPU CLUSTER__HEAD_MEMORY CLUSTER__HEAD_NODE_POOL CLUSTER__SERVICE_ACCOUNT
+        CLUSTER__RAY_TOKEN_SECRET
         CLUSTER__REDIS_ADDRESS CLUSTER__REDIS_PASSWORD_SECRET CLUSTER__ENGINE_ENV_SECRET CLUSTER__ENGINE_ENV_CONFIG
         KFP__URL KFP__UI_URL KFP__NAMESPACE KFP__SERVICE_ACCOUNT KFP__EXPERIMENT KFP__TOKEN_PATH KFP__COOKIE_PATH
-        KFP__HEADER_NAME KFP__HEADER_VALUE_PATH KFP__CA_PATH FEATURES__CONFIG LIMITS__DRAIN_SECONDS
+        KFP__HEADER_NAME KFP__HEADER_VALUE_PATH KFP__CA_PATH KFP__VERSION FEATURES__CONFIG
+        LIMITS__DRAIN_SECONDS
     """.split()  # noqa: SIM905 - a list would take forty lines
 )
 """What the chart's templates render from values of their own."""

@@ -222,7 +222,7 @@ def _pools(site: Site, base: Path | None) -> dict[str, NodePool]:
 def _check_training(site: Site, pools: Mapping[str, NodePool]) -> None:
     """What can be known of the pool of training: the platform's own pools may not be at hand here."""
     name, gpus = site.training.node_pool, site.training.gpus
-    if not site.node_pools.file or not name:
+    if not site.node_pools.file or not name or site.training.cluster:
         return
     pool = _pool(pools, name, "fine-tune")
     if gpus > pool.gpus_per_node:

@@ -140,7 +140,7 @@ def _news(api: KfpApi, run: Run, seen: _Seen, pods: Pods | None) -> Iterator[Run
         if before is None and task.state != "pending":
             yield RunEvent(kind="started", step=task.name)
             seen.states[task.name] = "running"  # said once, also when the log cannot be read now
-        if task.state == "running" or (before == "running" and task.state != before):
+        if task.state == "running" or (before in {None, "running"} and task.state in {"succeeded", "failed"}):
             yield from _said(api, run, task, seen, pods)
         if task.state != before and task.state in {"succeeded", "failed"}:
             kind: Literal["succeeded", "failed"] = "succeeded" if task.state == "succeeded" else "failed"
@@ -166,13 +166,21 @@ def _said(api: KfpApi, run: Run, task: Task, seen: _Seen, pods: Pods | None) -> 
 
 def after(seen: list[str], lines: list[str]) -> list[str]:
     """What of a log is new. It may break off early, or begin late: API servers give the end of a long one."""
-    shorter = min(len(seen), len(lines))
-    if seen[:shorter] == lines[:shorter]:
-        return lines[shorter:]
-    for kept in range(shorter, 0, -1):  # the longest end of what was seen that it begins with
+    if not seen:
+        return lines
+    for kept in range(min(len(seen), len(lines)), 0, -1):  # the longest end of what was seen that it begins with
         if seen[-kept:] == lines[:kept]:
             return lines[kept:]
-    return lines
+    if _place(lines, seen) is not None:
+        return []
+    place = _place(seen, lines)  # a whole log, after the end of one
+    return lines[place + len(seen) :] if place is not None else lines
+
+
+def _place(part: list[str], whole: list[str]) -> int | None:
+    """Where in `whole` `part` stands, at the first of the places."""
+    places = range(len(whole) - len(part) + 1)
+    return next((at for at in places if whole[at : at + len(part)] == part), None)
 
 
 def _logs(api: KfpApi, run: Run, task: Task, pods: Pods | None) -> dict[str, str]:

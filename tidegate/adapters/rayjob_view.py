@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from typing import Final
 
 from tidegate.adapters.kube.api import KubeApi
@@ -56,7 +55,6 @@ class RayJobView:
         self._told.update(found)
         begun = state not in _BEFORE_WORK and state not in _QUEUED
         if not begun and time.monotonic() - self._waiting_since > self._pending:
-            self._delete()
             return news, self._never_began(found)
         return news, None
 
@@ -85,7 +83,7 @@ class RayJobView:
     def _gone(self) -> tuple[list[str], TidegateError | None]:
         if not self._patient():
             # Whoever deletes it wants it to stop; tried again it would train from the beginning.
-            step = "Somebody stopped the training that way. Retry or start the run when it is to go on."
+            step = "Somebody stopped the training that way. To go on, start a run; a retry does so after 15 minutes."
             return [], Conflict(f"RayJob {self._name} was deleted before it ended", next_step=step)
         return [], None
 
@@ -101,7 +99,7 @@ class RayJobView:
         told = "; ".join([*found, str(status.get("message") or "")]).strip("; ") or "its pods are gone"
         reason = str(status.get("reason") or status.get("jobStatus") or status.get("jobDeploymentStatus"))
         problem = f"RayJob {self._name} ended without an outcome ({reason}): {_shortened(told, _LONGEST_END)}"
-        if "OOMKilled" in told:  # final: the same work needs as much memory again
+        if "OOMKilled" in told and not body["spec"].get("clusterSelector"):  # final: it needs as much memory again
             return InvalidInput(
                 problem, next_step="Give the node pool's pods more memory (its value memory), or lower batch_size."
             )
@@ -144,10 +142,6 @@ class RayJobView:
                 f"there is no pod of RayCluster {existing!r} (training.cluster) in namespace {self._api.namespace!r}"
             ]
         return troubles(pods)
-
-    def _delete(self) -> None:
-        with suppress(TidegateError):
-            self._api.delete(RAY_JOB, self._name)
 
     @staticmethod
     def _reason(status: Object) -> str:

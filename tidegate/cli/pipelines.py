@@ -52,9 +52,11 @@ def compile_packages(
 @connecting
 def upload(
     packages: Annotated[
-        list[Path] | None, typer.Argument(help="Compiled packages; none: compile for the site now.")
+        list[Path] | None, typer.Argument(help="Compiled packages; or give --site, to compile for it now.")
     ] = None,
-    site: SiteOption = None,
+    site: Annotated[
+        Path | None, typer.Option("--site", help="Site file of the cluster (docs/pipelines.md), without packages.")
+    ] = None,
     version: Annotated[
         str, typer.Option(help="Name of the version. Default: release and commit.", show_default=False)
     ] = "",

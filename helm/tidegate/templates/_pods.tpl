@@ -3,7 +3,7 @@
 {{- $root := index . 0 -}}
 {{- $values := index . 2 -}}
 labels:
-  {{- mergeOverwrite (include "tidegate.labels" (list $root (index . 1)) | fromYaml) $values.podLabels | toYaml | nindent 2 }}
+  {{- mergeOverwrite (include "tidegate.labels" (list $root (index . 1)) | fromYaml) (default dict $values.podLabels) | toYaml | nindent 2 }}
 {{- $config := ternary (dict) (dict "tidegate.dev/config" (include "tidegate.configDigest" $root)) (eq (index . 1) "mlflow") }}
 {{- with merge (dict) $config $values.podAnnotations }}
 annotations:

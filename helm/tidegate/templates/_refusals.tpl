@@ -22,10 +22,19 @@ a word of the value: a JSON list of messages. */ -}}
 {{- define "tidegate.refusals.network" -}}
 {{- $n := .Values.networkPolicy -}}
 {{- $said := list -}}
-{{- range list "gatewayFrom" "alertsFrom" -}}
-{{- if and $n.enabled (index $n .) (not $n.metricsFrom) -}}
-{{- $said = append $said (printf "networkPolicy.%s is set, but networkPolicy.metricsFrom is empty and lets every pod of the cluster reach the same port: name there who may read metrics, the same peers if nobody else does" .) -}}
+{{- range $name := list "gatewayFrom" "alertsFrom" -}}
+{{- $pods := false -}}
+{{- range index $n $name -}}
+{{- if not .ipBlock -}}
+{{- $pods = true -}}
 {{- end -}}
+{{- end -}}
+{{- if and $n.enabled $pods (not $n.metricsFrom) -}}
+{{- $said = append $said (printf "networkPolicy.%s names pods, but networkPolicy.metricsFrom is empty and lets every pod of the cluster reach the same port: name there who may read metrics, the same peers if nobody else does" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- if and $n.enabled (or $n.engines.enabled $n.training.enabled) (not $n.engines.kuberayFrom) -}}
+{{- $said = append $said "networkPolicy.engines.kuberayFrom is empty, which lets everybody reach Ray: name the pods of KubeRay's operator" -}}
 {{- end -}}
 {{- $said | toJson -}}
 {{- end -}}
@@ -79,10 +88,13 @@ a word of the value: a JSON list of messages. */ -}}
 {{- range $name, $_ := include "tidegate.components" . | fromJson -}}
 {{- $_ := set $labels (printf "%s.podLabels" $name) (include "tidegate.componentValues" (list $ $name) | fromJson).podLabels -}}
 {{- end -}}
+{{- /* By these Services, policies and the operator find pods; the others the chart sets on every object. */ -}}
+{{- $found := "^(app\\.kubernetes\\.io/(name|instance|component)|tidegate\\.dev/(runtime|job|step))$" -}}
+{{- $set := "^(app\\.kubernetes\\.io/(name|instance|component|version|part-of|managed-by)|helm\\.sh/chart|tidegate\\.dev/(runtime|job|step))$" -}}
 {{- range $name, $given := $labels -}}
 {{- range $key, $_ := $given -}}
-{{- if regexMatch "^(app\\.kubernetes\\.io|helm\\.sh|tidegate\\.dev)/" $key -}}
-{{- $said = append $said (printf "%s sets %s, a label of the chart's own by which its pods are found: choose another one" $name $key) -}}
+{{- if regexMatch (ternary $set $found (eq $name "commonLabels")) $key -}}
+{{- $said = append $said (printf "%s sets %s, a label of the chart's own: choose another one" $name $key) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -90,11 +102,14 @@ a word of the value: a JSON list of messages. */ -}}
 {{- end -}}
 
 {{- /* (name, value): whether the variable holds a secret that everybody who reads the values, or a ConfigMap, would see.
-A file's path is none, and neither is $(NAME), which Kubernetes replaces. */ -}}
+A file's path is none, and neither is a switch, a Secret's name, or $(NAME), which Kubernetes replaces. */ -}}
 {{- define "tidegate.holdsSecret" -}}
+{{- $name := index . 0 -}}
 {{- $value := toString (index . 1) -}}
+{{- $switch := regexMatch "(?i)^(true|false|yes|no|on|off|[01])?$" $value -}}
+{{- $told := or (hasPrefix "$(" $value) (regexMatch "^TIDEGATE_CLUSTER__.*_SECRET$" $name) -}}
 {{- if regexMatch "://[^/\\s]*:[^/$\\s]+@" $value -}}true
-{{- else if and (regexMatch "(?i)(SECRET|PASSWORD|TOKEN|SECRET_?KEY|API_?KEY|ACCESS_?KEY(_ID)?)$" (index . 0)) $value (not (hasPrefix "$(" $value)) -}}true
+{{- else if and (regexMatch "(?i)(SECRET|PASSWORD|TOKEN|SECRET_?KEY|API_?KEY|ACCESS_?KEY(_ID)?)$" $name) (not $switch) (not $told) -}}true
 {{- end -}}
 {{- end -}}
 

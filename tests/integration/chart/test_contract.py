@@ -109,6 +109,27 @@ def test_pools_are_what_the_operator_reads(helm: Helm, tmp_path: Path) -> None:
     assert pools["local"].volumes[0]["persistentVolumeClaim"] == {"claimName": "tidegate-data"}
 
 
+def test_no_setting_that_the_chart_makes_can_be_set_past_its_value(helm: Helm) -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
+    free = set(schema["properties"]["settings"]["properties"]) - {"TIDEGATE_FEAST_REPO"}  # a folder of one's own
+    for values in [*VALUE_SETS.values(), {**VALUE_SETS["pools"], "engines": {"head": {"nodePool": "cpu"}}}]:
+        objects = helm.render(values)
+        made = {
+            variable
+            for item in objects
+            if item["kind"] == "ConfigMap"
+            for variable in item["data"]
+            if variable.startswith("TIDEGATE_")
+        }
+        made |= {
+            variable["name"]
+            for _, pod in pods(objects)
+            for item in pod["spec"]["containers"]
+            for variable in item["env"]
+        }
+        assert not (made - set(values.get("settings", {}))) & free
+
+
 def test_the_operator_is_told_the_pool_of_its_engines_heads(helm: Helm) -> None:
     name = "TIDEGATE_CLUSTER__HEAD_NODE_POOL"
     plain = VALUE_SETS["pools"]

@@ -74,7 +74,6 @@ def test_an_unknown_value_is_refused_by_name(helm: Helm, where: str) -> None:
         ({"gateway": {"podDisruptionBudget": {"maxUnavailable": -1}}}, "podDisruptionBudget/maxUnavailable'"),
         ({"gateway": {"podDisruptionBudget": {"maxUnavailable": "one"}}}, "podDisruptionBudget/maxUnavailable'"),
         ({"networkPolicy": {"database": [{"ipBlock": {"cidr": "10.0.0.1"}}]}}, "database/0/ipBlock/cidr'"),
-        ({"networkPolicy": {"engines": {"kuberayFrom": []}}}, "at '/networkPolicy/engines/kuberayFrom'"),
         ({"driftChecks": {"schedule": "0 * * *"}}, "at '/driftChecks/schedule'"),
         ({"driftChecks": {"deployments": [{"deployment": "a", "schedule": "often"}]}}, "deployments/0/schedule'"),
     ],
@@ -135,11 +134,11 @@ def test_all_that_is_missing_is_said_at_once_with_what_to_do(helm: Helm) -> None
         ),
         (
             {"networkPolicy": {"gatewayFrom": [_PEER]}},
-            "- networkPolicy.gatewayFrom is set, but networkPolicy.metricsFrom",
+            "- networkPolicy.gatewayFrom names pods, but networkPolicy.metricsFrom",
         ),
         (
             {"networkPolicy": {"alertsFrom": [_PEER]}},
-            "- networkPolicy.alertsFrom is set, but networkPolicy.metricsFrom",
+            "- networkPolicy.alertsFrom names pods, but networkPolicy.metricsFrom",
         ),
         (
             {name: {"serviceAccount": {"name": "one"}} for name in ("operator", "gateway")},
@@ -173,7 +172,15 @@ def test_all_that_is_missing_is_said_at_once_with_what_to_do(helm: Helm) -> None
         ),
         ({"commonLabels": {"app.kubernetes.io/name": "a"}}, "- commonLabels sets app.kubernetes.io/name"),
         ({"gateway": {"podLabels": {"tidegate.dev/runtime": "a"}}}, "- gateway.podLabels sets tidegate.dev/runtime"),
-        ({"mlflow": {"server": {"podLabels": {"helm.sh/chart": "a"}}}}, "- mlflow.server.podLabels sets helm.sh/chart"),
+        ({"commonLabels": {"app.kubernetes.io/part-of": "a"}}, "- commonLabels sets app.kubernetes.io/part-of"),
+        (
+            {"mlflow": {"server": {"podLabels": {"app.kubernetes.io/component": "a"}}}},
+            "- mlflow.server.podLabels sets app.kubernetes.io/component",
+        ),
+        (
+            {"networkPolicy": {"enabled": True, "engines": {"kuberayFrom": []}}},
+            "- networkPolicy.engines.kuberayFrom is empty, which lets everybody reach Ray",
+        ),
     ],
 )
 def test_values_that_contradict_each_other_are_refused(helm: Helm, values: Json, said: str) -> None:
@@ -234,7 +241,7 @@ def test_a_secret_among_the_values_is_refused(helm: Helm, values: Json, said: st
     assert "me:secret" not in refused
 
 
-def test_what_only_sounds_like_a_secret_is_not_refused(helm: Helm) -> None:
+def test_what_only_looks_wrong_is_not_refused(helm: Helm) -> None:
     files = {
         "AWS_WEB_IDENTITY_TOKEN_FILE": "/var/run/secrets/token",
         "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": "/var/run/token",
@@ -249,12 +256,16 @@ def test_what_only_sounds_like_a_secret_is_not_refused(helm: Helm) -> None:
             BASE,
             {
                 "objectStorage": {"env": files},
-                "engines": {"env": {**files, "TOKENIZERS_PARALLELISM": False}},
-                "gateway": {"extraEnv": variables},
+                "engines": {"env": {**files, "TOKENIZERS_PARALLELISM": False, "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"}},
+                "gateway": {"extraEnv": variables, "podLabels": {"app.kubernetes.io/part-of": "ml"}},
+                "scorer": {"podLabels": None},
+                "operator": {"extraEnv": [{"name": "TIDEGATE_CLUSTER__RAY_TOKEN_SECRET", "value": "ray-token"}]},
+                "commonLabels": {"app.kubernetes.io/environment": "prod", "tidegate.dev/team": "a"},
+                "networkPolicy": {"enabled": True, "gatewayFrom": [{"ipBlock": {"cidr": "203.0.113.0/24"}}]},
                 "pipelines": {"namespaces": ["models", "team-a"]},
                 "kfp": {"url": "http://a", "namespace": "team-a"},
-                "gpuNodePools": {"l4": {"cpu": "500m", "memory": "1.5Gi"}},
-                "driftChecks": {"schedule": "@hourly"},
+                "gpuNodePools": {"l4": {"cpu": "500m", "memory": "1.5Gi", "topologyKey": ""}},
+                "driftChecks": {"schedule": "@every 6h"},
             },
         )
     )

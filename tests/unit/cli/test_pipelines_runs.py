@@ -92,6 +92,7 @@ def test_watch_tells_a_run_that_is_there_and_ends_with_its_error(
     result = call(stand_in, "watch", run if by == "id" else "r")
     assert isinstance(result.exception, GateFailed)
     assert "evaluate" in result.stderr
+    assert "batch 1" in result.stderr, "it is told from its beginning"
 
 
 def test_watch_of_a_run_that_succeeded_says_so(stand_in: KfpStandIn, package: Package) -> None:

@@ -81,7 +81,6 @@ class Server:
             self.body["spec"]["clusterSelector"] = {"ray.io/cluster": cluster}
         self.workload = workload
         self.asked: list[str] = []
-        self.deleted: list[str] = []
 
     def get(self, *_: object) -> dict[str, Any]:
         return self.body
@@ -93,6 +92,3 @@ class Server:
         if isinstance(self.workload, Exception):
             raise self.workload
         return ([self.workload] if self.workload is not None else []), "1"
-
-    def delete(self, _kind: object, name: str) -> None:
-        self.deleted.append(name)

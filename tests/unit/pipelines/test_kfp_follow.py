@@ -34,7 +34,11 @@ def test_a_failing_gate_comes_back_with_its_reasons(kfp: KfpApi, stand_in: KfpSt
     with pytest.raises(GateFailed, match=r"step 'evaluate' of run 'r': exact_match 0\.41") as caught:
         follow(kfp, run, told.append, poll_seconds=0.01)
     assert caught.value.next_step == "Train longer."
-    assert [(event.kind, event.step) for event in told] == [("started", "evaluate"), ("failed", "evaluate")]
+    assert [(event.kind, event.text or event.step) for event in told] == [
+        ("started", "evaluate"),
+        ("line", "batch 1"),
+        ("failed", "evaluate"),
+    ]
 
 
 def test_a_run_that_somebody_ended_says_what_kfp_says(kfp: KfpApi, stand_in: KfpStandIn, package: Package) -> None:
@@ -104,6 +108,12 @@ def test_a_log_that_breaks_off_early_is_not_told_again() -> None:
     assert after(["a", "b", "c"], ["a", "b"]) == []
     assert after(["a", "b", "c"], []) == []
     assert after([], ["a"]) == ["a"]
+    assert after(list("cdefg"), list("de")) == []
+
+
+def test_a_whole_log_after_the_end_of_one_is_not_told_again() -> None:
+    assert after(list("cde"), list("abcdef")) == ["f"]
+    assert after(list("xyz"), list("abc")) == list("abc"), "nothing of it was told: so much was written meanwhile"
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,9 @@ def test_a_training_that_ran_out_of_memory_is_not_tried_again(monkeypatch: pytes
     assert isinstance(error, InvalidInput)
     assert not is_transient(error)
     assert "more memory" in error.next_step
+    server.body["spec"]["clusterSelector"] = {"ray.io/cluster": "shared"}
+    _, error = RayJobView(server, "r", JOBS.pending_seconds).look()  # type: ignore[arg-type]
+    assert isinstance(error, Unavailable), "of a cluster that others use, it may be anybody's, and long ago"
 
 
 # --- what pods say ---------------------------------------------------------------------------------------------------
