@@ -25,7 +25,7 @@ def find_hardware(workers: int, reserved: int) -> Hardware:
         InvalidInput: see `plan`.
     """
     in_ray = None
-    if reserved and workers > 1:
+    if 1 < workers <= reserved:  # more are refused whatever Ray counts
         if not ray.is_initialized():
             ray.init()
         in_ray = int(ray.cluster_resources().get("GPU", 0))

@@ -20,13 +20,9 @@ fi
 loaded="$(../kube/cluster.sh load "$home/image.tar" 2>&1)" || { echo "$loaded" >&2; exit 1; }
 # Server-side: the definitions are larger than the annotation in which `apply` would keep a copy.
 kubectl apply --server-side --force-conflicts -f "$home/config/crd/bases" > /dev/null
-definitions=(crd/rayclusters.ray.io crd/rayjobs.ray.io crd/rayservices.ray.io crd/raycronjobs.ray.io)
-tries=0
 # One that is too new to have conditions is an error to `kubectl wait`, not something to wait for.
-until said="$(kubectl wait --for=condition=Established --timeout=30s "${definitions[@]}" 2>&1)"; do
-  [ $((tries += 1)) -lt 20 ] || { echo "$said" >&2; exit 1; }
-  sleep 0.5
-done
+wait_for 30 "KubeRay's definitions" kubectl wait --for=condition=Established --timeout=5s \
+  crd/rayclusters.ray.io crd/rayjobs.ray.io crd/rayservices.ray.io crd/raycronjobs.ray.io
 
 scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT

@@ -19,6 +19,11 @@ _GROWTH = 64
 """Tokens by which the cache grows: rare enough to be cheap, small enough not to waste memory on short rows."""
 
 
+def _grown(length: int) -> int:
+    """Tokens that the cache has room for when it must hold `length`."""
+    return -(-length // _GROWTH) * _GROWTH
+
+
 class KeyValueCache:
     """Keys and values of all running rows: per layer (rows, kv_heads, length, head_dim). Rows are kept without holes.
 
@@ -34,7 +39,7 @@ class KeyValueCache:
     def bytes_of(self, rows: int, length: int) -> int:
         """Memory that `rows` rows of `length` tokens take."""
         each: int = self._shape[0] * self._shape[1] * self.keys[0].element_size()
-        return 2 * len(self.keys) * rows * -(-length // _GROWTH) * _GROWTH * each
+        return 2 * len(self.keys) * rows * _grown(length) * each
 
     def reserve(self, rows: int, length: int) -> None:
         """Makes room for `rows` rows of `length` tokens, keeping what is there."""
@@ -42,7 +47,7 @@ class KeyValueCache:
         if rows <= have_rows and length <= have_length:
             return
         rows = max(rows, have_rows)
-        length = have_length if length <= have_length else -(-length // _GROWTH) * _GROWTH
+        length = have_length if length <= have_length else _grown(length)
         for store in (self.keys, self.values):
             for layer, old in enumerate(store):
                 new = torch.zeros(rows, self._shape[0], length, self._shape[1], dtype=old.dtype, device=old.device)

@@ -139,6 +139,13 @@ def _head(runtime: str, image: str, pool: NodePool, site: EngineSite) -> Json:
     return made
 
 
+def _worker(runtime: str, image: str, pool: NodePool, gpus: int, settings: ClusterSettings) -> Json:
+    wanted = resources(pool.cpu, pool.memory, pool.gpu_resource, gpus)
+    made = _pod(runtime, "worker", image, wanted, settings, pool=pool, shared_memory=pool.shared_memory)
+    made["spec"] |= on_nodes(pool, {RUNTIME: runtime})
+    return made
+
+
 def _cluster(runtime: str, spec: ModelRuntimeSpec, pool: NodePool, site: EngineSite) -> Json:
     settings, placement = site.settings, spec.placement
     image = spec.image or settings.engine_image
@@ -162,13 +169,7 @@ def _cluster(runtime: str, spec: ModelRuntimeSpec, pool: NodePool, site: EngineS
                 "minReplicas": placement.min_replicas,
                 "maxReplicas": placement.max_replicas,
                 "rayStartParams": {},
-                "template": _worker(
-                    runtime,
-                    image,
-                    resources(pool.cpu, pool.memory, pool.gpu_resource, placement.gpus_per_replica),
-                    settings,
-                    pool,
-                ),
+                "template": _worker(runtime, image, pool, placement.gpus_per_replica, settings),
             }
         ],
     }
@@ -184,12 +185,6 @@ def _cluster(runtime: str, spec: ModelRuntimeSpec, pool: NodePool, site: EngineS
             if settings.redis_password_secret
             else {}
         )
-    return made
-
-
-def _worker(runtime: str, image: str, wanted: Json, settings: ClusterSettings, pool: NodePool) -> Json:
-    made = _pod(runtime, "worker", image, wanted, settings, pool=pool, shared_memory=pool.shared_memory)
-    made["spec"] |= on_nodes(pool, {RUNTIME: runtime})
     return made
 
 

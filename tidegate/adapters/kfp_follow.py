@@ -166,8 +166,6 @@ def _said(api: KfpApi, run: Run, task: Task, seen: _Seen, pods: Pods | None) -> 
 
 def after(seen: list[str], lines: list[str]) -> list[str]:
     """What of a log is new. It may break off early, or begin late: API servers give the end of a long one."""
-    if not seen:
-        return lines
     for kept in range(min(len(seen), len(lines)), 0, -1):  # the longest end of what was seen that it begins with
         if seen[-kept:] == lines[:kept]:
             return lines[kept:]

@@ -46,7 +46,7 @@ def watch(
 def stop(run: RunArgument, connection: Connection = FROM_SETTINGS) -> None:
     """End a run. What it trains goes on for at most training.reattachSeconds (5 minutes), then ends itself.
 
-    A RayJob that shall not even do that is deleted by hand: docs/pipelines.md, "When something is lost".
+    A RayJob that shall not even do that is deleted by hand: docs/pipelines.md, "When a pod is lost".
     """
     api = connection.open()
     found = find_run(api, run)

@@ -151,7 +151,6 @@ def test_a_worker_group_of_ray_trains_on_the_gpu_that_it_was_given(
     assert result.adapter_digest == adapter_digest(tmp_path / "out")
 
 
-@pytest.mark.usefixtures("one_gpu")
 def test_more_workers_than_gpus_are_refused() -> None:
     with pytest.raises(InvalidInput, match=r"workers = 2, and 1 GPU\(s\) are reserved"):
         find_hardware(2, 1)
@@ -177,7 +176,6 @@ def test_a_job_of_the_local_ray_trains_on_its_gpu(
     assert result.final_loss == pytest.approx(on_gpu.losses[-1], rel=0.02)
 
 
-@pytest.mark.usefixtures("one_gpu")
 def test_a_batch_that_no_gpu_holds_says_what_to_lower(base: ResolvedBase, tmp_path: Path) -> None:
     rows = write_data(tmp_path / "data", text="word " * 180)
     free, _ = torch.cuda.mem_get_info()

@@ -6,10 +6,15 @@ import dataclasses
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
+from tidegate.adapters import patience
+from tidegate.adapters.job_folder import JobFolder, Outcome
 from tidegate.adapters.kube.kinds import ApiKind
 from tidegate.adapters.rayjob_manifest import JobSite, rayjob
 from tidegate.cluster_settings import ClusterSettings
 from tidegate.domain.node_pools import NodePool, Toleration
+from tidegate.errors import Unavailable
 from tidegate.kfp_settings import JobSettings
 from tidegate.ports import JobSpec
 
@@ -92,3 +97,22 @@ class Server:
         if isinstance(self.workload, Exception):
             raise self.workload
         return ([self.workload] if self.workload is not None else []), "1"
+
+
+def refuse_outcomes(monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:
+    """A store that is away for so many outcomes, and no long waits for it.
+
+    Returns:
+        Whose only item counts how often one was written.
+    """
+    tried, end = [0], JobFolder.end
+
+    def refuse(self: JobFolder, attempt: int, outcome: Outcome) -> bool:
+        tried[0] += 1
+        if tried[0] <= times:
+            raise Unavailable("the store is away")
+        return end(self, attempt, outcome)
+
+    monkeypatch.setattr(JobFolder, "end", refuse)
+    monkeypatch.setattr(patience, "PAUSE_SECONDS", 0.01)
+    return tried

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.pipelines.jobs import ADDRESSES, JOB, NOW
+from tests.unit.pipelines.jobs import ADDRESSES, JOB, NOW, refuse_outcomes
 from tidegate.adapters import patience, rayjob_main
 from tidegate.adapters.job_folder import JobFolder, Outcome, folder_uri
 from tidegate.adapters.rayjob_main import GPUS_VARIABLE, Watch, main
@@ -23,6 +23,17 @@ from tidegate.ports import JobProgress, Progress
 from tidegate.settings import load_settings
 
 PATIENT = ("--reattach", "86400", "--abandoned", "86400")
+
+
+@pytest.fixture
+def surrounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a job needs, and no long waits."""
+    own = {"TIDEGATE_HOME": str(tmp_path / "home"), "TIDEGATE_PROFILE": "cluster", **ADDRESSES}
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(rayjob_main, "_WRITE_SECONDS", 0.01)
+    monkeypatch.setattr(patience, "PAUSE_SECONDS", 0.01)
+
 
 # --- what a job's pod must have --------------------------------------------------------------------------------------
 
@@ -60,12 +71,11 @@ def test_a_store_that_cannot_be_read_is_told_in_the_log(capsys: pytest.CaptureFi
     assert capsys.readouterr().out.startswith("error: ")
 
 
+@pytest.mark.usefixtures("surrounded")
 def test_a_job_s_process_knows_how_many_gpus_are_reserved_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = {GPUS_VARIABLE: "9", "TIDEGATE_HOME": str(tmp_path / "home"), "TIDEGATE_PROFILE": "cluster", **ADDRESSES}
-    for name, value in own.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv(GPUS_VARIABLE, "9")
     folder = _folder(tmp_path, "reserved")
     assert main([folder.uri, "1", *PATIENT, "--gpus", "2"]) == 0
     outcome = folder.outcome(1)
@@ -73,13 +83,9 @@ def test_a_job_s_process_knows_how_many_gpus_are_reserved_for_it(
     assert outcome.unwrap() == {"gpus": 2}
 
 
-def test_what_is_begun_again_in_the_same_attempt_goes_on_telling(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("surrounded")
+def test_what_is_begun_again_in_the_same_attempt_goes_on_telling(tmp_path: Path) -> None:
     """Kueue takes a job's pods away for another's sake, and gives it new ones."""
-    own = {"TIDEGATE_HOME": str(tmp_path / "home"), "TIDEGATE_PROFILE": "cluster", **ADDRESSES}
-    for name, value in own.items():
-        monkeypatch.setenv(name, value)
     folder = _folder(tmp_path, "greeted")
     told = JobProgress(time=NOW, message="of the pods that went")
     folder.say(1, 1, [told])
@@ -91,16 +97,6 @@ def test_what_is_begun_again_in_the_same_attempt_goes_on_telling(
 
 
 # --- a store that is away ---------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def surrounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a job needs, and no long waits."""
-    own = {"TIDEGATE_HOME": str(tmp_path / "home"), "TIDEGATE_PROFILE": "cluster", **ADDRESSES}
-    for name, value in own.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(rayjob_main, "_WRITE_SECONDS", 0.01)
-    monkeypatch.setattr(patience, "PAUSE_SECONDS", 0.01)
 
 
 @pytest.mark.usefixtures("surrounded")
@@ -127,15 +123,8 @@ def test_a_store_that_is_away_ends_no_work_and_hears_all_of_it_later(
 
 @pytest.mark.usefixtures("surrounded")
 def test_an_outcome_is_written_when_the_store_is_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, tried, end = _folder(tmp_path, "greeted"), [0], JobFolder.end
-
-    def refuse(self: JobFolder, attempt: int, outcome: Outcome) -> bool:
-        tried[0] += 1
-        if tried[0] < 4:
-            raise Unavailable("the store is away")
-        return end(self, attempt, outcome)
-
-    monkeypatch.setattr(JobFolder, "end", refuse)
+    folder = _folder(tmp_path, "greeted")
+    refuse_outcomes(monkeypatch, 3)
     assert main([folder.uri, "1", *PATIENT]) == 0
     outcome = folder.outcome(1)
     assert outcome is not None

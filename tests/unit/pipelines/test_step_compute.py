@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.pipelines.jobs import JOB, NOW, Clock
-from tidegate.adapters import patience
+from tests.unit.pipelines.jobs import JOB, NOW, Clock, refuse_outcomes
 from tidegate.adapters.job_folder import Follower, JobFolder, Outcome, folder_uri
 from tidegate.adapters.step_compute import StepCompute
 from tidegate.errors import Conflict, GateFailed, TidegateError, Unavailable
@@ -113,16 +112,7 @@ def test_a_loss_is_mended_by_the_next_try(cluster: Settings) -> None:
 
 
 def test_an_outcome_waits_for_a_store_that_is_away(cluster: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    tried, end = [0], JobFolder.end
-
-    def refuse(self: JobFolder, attempt: int, outcome: Outcome) -> bool:
-        tried[0] += 1
-        if tried[0] < 3:
-            raise Unavailable("the store is away")
-        return end(self, attempt, outcome)
-
-    monkeypatch.setattr(JobFolder, "end", refuse)
-    monkeypatch.setattr(patience, "PAUSE_SECONDS", 0.01)
+    tried = refuse_outcomes(monkeypatch, 2)
     assert _carried_out(cluster, {})[1] == {"calls": 1}
     assert tried == [3]
 
