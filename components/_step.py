@@ -6,9 +6,10 @@ started again after its pod was lost finds the job that its first try submitted.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -43,10 +44,8 @@ def step_key(step: str, run_name: str = "") -> str:
 
 def output_uri(key: str) -> str:
     """The folder that a step's job writes: `<artifacts_uri>/runs/<run>/<step>`."""
-    try:
+    with reasons_told():
         return storage.join(load_settings().artifacts_uri, "runs", *key.split("/"))
-    except TidegateError as error:
-        _end(error)
 
 
 def publish(artifact: Any, uri: str, **metadata: object) -> None:
@@ -108,9 +107,16 @@ def run_step(
     *,
     takes_gpus: bool = True,
 ) -> dict[str, Any]:
-    """`run_job` for a step's process: an error becomes one line of the log and exit code 1, without a traceback."""
-    try:
+    """`run_job` for a step's process, with `reasons_told`."""
+    with reasons_told():
         return run_job(entrypoint, payload, pool, key, node_pool=node_pool, takes_gpus=takes_gpus)
+
+
+@contextlib.contextmanager
+def reasons_told() -> Iterator[None]:
+    """For a step's process: an error inside becomes one line of the log and exit code 1, without a traceback."""
+    try:
+        yield
     except TidegateError as error:
         _end(error)
 

@@ -1,4 +1,4 @@
-"""The generated parts of docs/pipelines.md: fields of a site file, and the parameters of every pipeline."""
+"""The generated parts of docs/pipelines.md: fields of a site file, parameters of every pipeline, checks of the gate."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TYPES = {
 def pipelines_page(path: Path, packages: Path) -> str:
     """The page with its generated parts as the code says them; `packages` is the folder of compiled pipelines."""
     text = path.read_text(encoding="utf-8")
-    for name, lines in (("site", _site()), ("parameters", _parameters(packages))):
+    for name, lines in (("site", _site()), ("parameters", _parameters(packages)), ("gate", _gate())):
         head = _PART.format(name=name)
         pattern = re.compile(re.escape(head) + r".*?" + re.escape(_END), re.DOTALL)
         body = head + "\n" + "\n".join(lines) + "\n\n" + _END
@@ -89,6 +89,38 @@ def _parameters(packages: Path) -> list[str]:
             default = f"`{_plain(item['defaultValue'], kind)}`" if item.get("isOptional") else "must be given"
             lines.append(f"| `{key}` | {_TYPES[kind]} | {default} | {_cell(item['description'])} |")
     return lines
+
+
+def _gate() -> list[str]:
+    """A table of the checks, and the default in the order in which it is judged."""
+    from components.evaluate.checks import GateSpec
+
+    kinds = GateSpec.model_json_schema()["$defs"]
+    rows: list[str] = []
+    for kind in sorted(kinds.values(), key=lambda item: str(item["properties"]["check"]["const"])):
+        about = _cell(kind["description"])
+        for field, item in kind["properties"].items():
+            if field == "check":
+                continue
+            default = f"`{json.dumps(item['default'])}`" if "default" in item else "must be given"
+            allowed = f" ({', '.join(item['enum'])})" if "enum" in item else ""
+            first = f"| `{kind['properties']['check']['const']}` | {about} " if about else "| | "
+            rows.append(f"{first}| `{field}`{allowed} | {default} | {_cell(item['description'])} |")
+            about = ""
+    checks = [{"check": check.check, **check.model_dump(mode="json")} for check in GateSpec().checks]
+    return [
+        "| check | passes when | field | default | what |",
+        "|---|---|---|---|---|",
+        *rows,
+        "",
+        "The default, all of which must pass:",
+        "",
+        "```json",
+        '{"checks": [',
+        ",\n".join(f"  {json.dumps(check)}" for check in checks),
+        "]}",
+        "```",
+    ]
 
 
 def _plain(value: Any, kind: str) -> str:

@@ -56,6 +56,9 @@ def _steps(**given: Any) -> None:
                 "max_tokens",
                 "workers",
                 "price_per_hour",
+                "gate",
+                "override_by",
+                "override_reason",
                 "node_pool",
                 "run_name",
             )

@@ -47,17 +47,19 @@ def evaluate(  # noqa: PLR0913, PLR0917 - the parameters are the form that the K
     """
     from pathlib import Path
 
-    from components._step import address, output_uri, publish, run_step, step_key
+    from components._step import address, output_uri, publish, reasons_told, run_step, step_key
+    from components.evaluate.spec import judgement
 
     key = step_key("evaluate", run_name)
+    with reasons_told():
+        judged = judgement(gate, override_by, override_reason)
     payload = {
         "data_uri": address(featured),
         "adapter_uri": address(adapter),
         "base": base_model,
         "generation": {"max_tokens": max_answer_tokens} if max_answer_tokens else None,
         "champion": champion or None,
-        **({"gate": gate} if gate else {}),
-        "override": {"by": override_by, "reason": override_reason} if override_by else None,
+        **judged,
         "max_rows": max_rows,
         "seed": seed,
         "out_uri": output_uri(key),

@@ -1,100 +1,13 @@
-"""The quality gate: declared checks on what was measured; every check says its value and its limit in a sentence.
-
-Not one check passes for want of evidence, except where it says so: `not_worse` without a champion, and an
-inconclusive comparison with the champion, which `inconclusive` decides.
-"""
+"""The quality gate: declared checks on what was measured; every check says its value and its limit in a sentence."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
-
-from components.evaluate.metrics import METRICS
-from tidegate.domain.base import Contract, Interval
+from components.evaluate.checks import BeatsBase, Check, GateSpec, MaxValue, MinRows, MinValue, NotWorse, SliceFloor
+from tidegate.domain.base import Interval
 from tidegate.domain.evaluation import GateCheck, GateVerdict, Metric, PairedComparison, SliceMetric
-
-
-class MinRows(Contract):
-    """Fewer rows than this decide nothing."""
-
-    check: Literal["min_rows"] = "min_rows"
-    rows: PositiveInt = 40
-
-
-class _Limit(Contract):
-    metric: str
-    limit: float = Field(allow_inf_nan=False)
-
-    @model_validator(mode="after")
-    def _metric_exists(self) -> _Limit:
-        if self.metric not in METRICS:
-            raise ValueError(f"metric {self.metric!r} is unknown; known are {', '.join(METRICS)}")
-        return self
-
-
-class MinValue(_Limit):
-    """A metric where more is better: the lower end of its interval (`bound`) or the value itself reaches `limit`."""
-
-    check: Literal["min_value"] = "min_value"
-    on: Literal["bound", "value"] = "bound"
-
-
-class MaxValue(_Limit):
-    """A metric where less is better: the upper end of its interval (`bound`) or the value stays within `limit`."""
-
-    check: Literal["max_value"] = "max_value"
-    on: Literal["bound", "value"] = "value"
-
-
-class BeatsBase(Contract):
-    """Better than the untuned base by more than `margin`: the whole interval of the difference lies above it."""
-
-    check: Literal["beats_base"] = "beats_base"
-    margin: NonNegativeFloat = 0.0
-
-
-class NotWorse(Contract):
-    """Not worse than the champion by more than `margin`, judged on the interval of the difference.
-
-    Wholly above -margin passes, wholly below fails. Between the two the rows are too few to tell; `inconclusive` says
-    what then: `estimate` (default) passes when the estimated difference is within the margin, because the canary
-    judges the same question again on live pairs; `fail` and `pass` do what they say.
-    """
-
-    check: Literal["not_worse"] = "not_worse"
-    margin: NonNegativeFloat = 0.05
-    inconclusive: Literal["estimate", "fail", "pass"] = "estimate"
-
-
-class SliceFloor(Contract):
-    """No label with at least `rows` rows falls below `floor` in exact match."""
-
-    check: Literal["slice_floor"] = "slice_floor"
-    floor: float = Field(default=0.3, ge=0.0, le=1.0)
-    rows: PositiveInt = 8
-
-
-Check = Annotated[MinRows | MinValue | MaxValue | BeatsBase | NotWorse | SliceFloor, Field(discriminator="check")]
-
-
-class GateSpec(Contract):
-    """All checks must pass. The defaults suit a classification adapter judged on about 160 rows."""
-
-    checks: tuple[Check, ...] = Field(
-        default=(
-            MinRows(),
-            MinValue(metric="exact_match", limit=0.6),
-            MinValue(metric="macro_f1", limit=0.5),
-            MaxValue(metric="invalid_rate", limit=0.05),
-            BeatsBase(),
-            NotWorse(),
-            SliceFloor(),
-        ),
-        min_length=1,
-    )
 
 
 def judge(
@@ -190,18 +103,28 @@ def _not_worse(check: NotWorse, comparison: PairedComparison | None) -> GateChec
 
 def _slice_floor(check: SliceFloor, slices: Sequence[SliceMetric]) -> GateCheck:
     judged = [item for item in slices if item.metric.n >= check.rows]
-    low = [item for item in judged if not item.metric.value >= check.floor]
+    low = [item for item in judged if not _above_floor(check, item.metric)]
     if not low:
-        return GateCheck(
-            name="slice_floor",
-            passed=True,
-            reason=f"{len(judged)} of {len(slices)} labels have at least {check.rows} rows, none is below "
-            f"{check.floor:.3f} in exact match",
-        )
-    names = ", ".join(f"{item.slice} {item.metric.value:.3f} on {item.metric.n} rows" for item in low)
+        reason = f"{len(judged)} of {len(slices)} labels have at least {check.rows} rows, none is "
+        reason += {"estimate": "", "pass": "surely ", "fail": "or may be "}[check.inconclusive]
+        return GateCheck(name="slice_floor", passed=True, reason=f"{reason}below {check.floor:.3f} in exact match")
+    names = ", ".join(f"{item.slice} {_share(item.metric)}" for item in low)
+    verb = "may be" if check.inconclusive == "fail" else "is"
     return GateCheck(
-        name="slice_floor", passed=False, reason=f"exact match is below the floor {check.floor:.3f} for {names}"
+        name="slice_floor", passed=False, reason=f"exact match {verb} below the floor {check.floor:.3f} for {names}"
     )
+
+
+def _above_floor(check: SliceFloor, metric: Metric) -> bool:
+    """Whether a label passes. Comparisons with NaN are false, so a NaN never does."""
+    interval = metric.interval or Interval(low=math.nan, high=math.nan, method="none")
+    deciding = {"estimate": metric.value, "fail": interval.low, "pass": interval.high}
+    return deciding[check.inconclusive] >= check.floor
+
+
+def _share(metric: Metric) -> str:
+    interval = f", interval [{metric.interval.low:.3f}, {metric.interval.high:.3f}]" if metric.interval else ""
+    return f"{metric.value:.3f} on {metric.n} rows{interval}"
 
 
 def _difference(comparison: PairedComparison) -> str:

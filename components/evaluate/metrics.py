@@ -1,7 +1,7 @@
-"""Metrics of answers that should be one of a closed set of labels. To add a gate metric, change this file only.
+"""Metrics of answers that should be one of a closed set of labels.
 
-Write a function from `Answers` to `Metric` and enter it in `METRICS`: the report then carries it under that name, and
-a gate check of kind `min_value` or `max_value` may name it.
+To add one, write a function from `Answers` to `Metric`, name it in `checks.MetricName` and enter it in `METRICS`: the
+report then carries it under that name, and a gate check of kind `min_value` or `max_value` may name it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from components.evaluate.checks import MetricName
 from components.evaluate.intervals import (
     mcnemar_exact,
     paired_difference_interval,
@@ -99,7 +100,7 @@ def latency_p95(answers: Answers) -> Metric:
     return _latency("latency_p95", answers, 0.95)
 
 
-METRICS: dict[str, MetricFunction] = {
+METRICS: dict[MetricName, MetricFunction] = {
     "exact_match": exact_match,
     "macro_f1": macro_f1,
     "invalid_rate": invalid_rate,

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pydantic import Field, PositiveInt
 
-from components.evaluate.gate import GateSpec
+from components._payload import parse_payload
+from components.evaluate.checks import GateSpec
 from tidegate.domain.base import Contract
 from tidegate.domain.evaluation import EvalReport
 from tidegate.domain.training import BaseModelRef
@@ -18,7 +22,27 @@ class Override(Contract):
     reason: str = Field(min_length=1)
 
 
-class EvaluateSpec(Contract):
+class Judgement(Contract):
+    """What decides whether an adapter passes."""
+
+    gate: GateSpec = GateSpec()
+    override: Override | None = None
+
+
+def judgement(gate: Mapping[str, Any], override_by: str, override_reason: str) -> dict[str, Any]:
+    """A pipeline's parameters as fields of an `EvaluateSpec`; an empty gate leaves the default.
+
+    Training asks, too, before it begins: a check that cannot be read must not cost a training.
+
+    Raises:
+        InvalidInput: names the field, its value and what is wrong with it.
+    """
+    override = {"by": override_by, "reason": override_reason} if override_by or override_reason else None
+    fields = {**({"gate": gate} if gate else {}), "override": override}
+    return parse_payload(Judgement, fields).model_dump(mode="json")
+
+
+class EvaluateSpec(Judgement):
     """One evaluation of an adapter on the test split."""
 
     data_uri: str = Field(description="folder that the features step wrote: test.parquet, prompt.json, manifest.json")
@@ -31,8 +55,6 @@ class EvaluateSpec(Contract):
         default=None,
         description="version to compare with, 'name/version'; or 'name@alias', where a missing alias means none",
     )
-    gate: GateSpec = GateSpec()
-    override: Override | None = None
     max_rows: PositiveInt = Field(default=160, description="test rows above this are sampled, stratified by label")
     seed: int = 0
     batch_size: PositiveInt = 16

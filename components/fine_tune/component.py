@@ -22,6 +22,9 @@ def fine_tune(  # noqa: PLR0913, PLR0917 - the parameters are the form that the 
     max_tokens: int = 192,
     workers: int = 1,
     price_per_hour: float = 0.0,
+    gate: dict = {},  # type: ignore[type-arg]  # noqa: B006 - KFP wants a plain default
+    override_by: str = "",
+    override_reason: str = "",
     node_pool: str = "",
     run_name: str = "",
 ) -> None:
@@ -43,14 +46,20 @@ def fine_tune(  # noqa: PLR0913, PLR0917 - the parameters are the form that the 
         max_tokens: longest training row, prompt and answer together; a longer one is refused, not cut.
         workers: that share each batch; on a cluster each has a pod, or a GPU where the site reserves GPUs.
         price_per_hour: of one worker, in the currency of your choice; 0 takes the node pool's or the machine's.
+        gate: of the evaluation that follows: nothing is trained for one that cannot be read.
+        override_by: as the evaluation gets it, and refused here as there.
+        override_reason: why; needed with override_by.
         node_pool: nodes of a cluster that the work runs on, a pool of the platform's; empty takes the site's.
         run_name: name of the pipeline run; the step re-attaches to the job of this name.
     """
     from pathlib import Path
 
-    from components._step import address, output_uri, publish, run_step, step_key
+    from components._step import address, output_uri, publish, reasons_told, run_step, step_key
+    from components.evaluate.spec import judgement
 
     key = step_key("fine-tune", run_name)
+    with reasons_told():
+        judgement(gate, override_by, override_reason)
     payload = {
         "data_uri": address(featured),
         "out_uri": output_uri(key),

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
-from components.evaluate.gate import BeatsBase, GateSpec, MinRows, NotWorse
+from components.evaluate.checks import BeatsBase, GateSpec, MinRows, NotWorse
 from components.evaluate.logic import evaluate
 from components.evaluate.spec import EvaluateResult, EvaluateSpec, Override
 from components.register.export import export

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from components.evaluate.gate import (
+from components.evaluate.checks import (
     BeatsBase,
     Check,
     GateSpec,
     MaxValue,
+    MetricName,
     MinRows,
     MinValue,
     NotWorse,
     SliceFloor,
-    judge,
 )
+from components.evaluate.gate import judge
+from components.evaluate.intervals import wilson
+from components.evaluate.metrics import METRICS
 from tidegate.domain.base import Interval
 from tidegate.domain.evaluation import GateCheck, Metric, PairedComparison, SliceMetric
 
@@ -142,6 +148,46 @@ def test_slice_below_the_floor_is_named_and_small_ones_are_not_judged() -> None:
     assert one(SliceFloor(floor=0.5, rows=10), slices=(slices[0], slices[2])).passed
 
 
+@pytest.mark.parametrize(
+    ("value", "low", "high", "inconclusive", "passed"),
+    [
+        (0.60, 0.35, 0.80, "fail", True),  # surely above the floor of 0.3
+        (0.10, 0.02, 0.25, "pass", False),  # surely below
+        (0.25, 0.07, 0.59, "estimate", False),  # too few rows to tell; estimate below
+        (0.25, 0.07, 0.59, "pass", True),
+        (0.50, 0.22, 0.78, "estimate", True),  # too few rows to tell; estimate above
+        (0.50, 0.22, 0.78, "fail", False),
+        (NAN, NAN, NAN, "pass", False),
+        (NAN, NAN, NAN, "estimate", False),
+    ],
+)
+def test_floor_of_a_label(value: float, low: float, high: float, inconclusive: str, passed: bool) -> None:
+    check = SliceFloor.model_validate({"floor": 0.3, "rows": 8, "inconclusive": inconclusive})
+    result = one(check, slices=(SliceMetric(slice="pin", metric=metric(value=value, low=low, high=high, n=8)),))
+    assert result.passed is passed
+    if not passed:
+        assert f"pin {value:.3f} on 8 rows, interval [{low:.3f}, {high:.3f}]" in result.reason
+
+
+def test_a_label_without_interval_is_judged_by_its_estimate_alone() -> None:
+    slices = (SliceMetric(slice="pin", metric=Metric(name="exact_match", value=1.0, n=8)),)
+    assert one(SliceFloor(), slices=slices).passed
+    assert not one(SliceFloor(inconclusive="pass"), slices=slices).passed
+
+
+@given(st.lists(st.integers(1, 30).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), max_size=6))
+def test_stricter_words_never_pass_more(counts: list[tuple[int, int]]) -> None:
+    slices = tuple(
+        SliceMetric(slice=str(label), metric=Metric(name="exact_match", value=k / n, interval=wilson(k, n), n=n))
+        for label, (k, n) in enumerate(counts)
+    )
+    fail, estimate, lenient = (
+        one(SliceFloor.model_validate({"inconclusive": word}), slices=slices).passed
+        for word in ("fail", "estimate", "pass")
+    )
+    assert fail <= estimate <= lenient
+
+
 def test_verdict_needs_every_check_and_lists_the_failed_ones() -> None:
     verdict = judge(
         GateSpec(checks=(MinRows(rows=10), MinValue(metric="exact_match", limit=0.99))),
@@ -154,9 +200,13 @@ def test_verdict_needs_every_check_and_lists_the_failed_ones() -> None:
     assert len(verdict.reasons) == 1
 
 
+def test_what_a_check_may_name_is_what_is_measured() -> None:
+    assert list(METRICS) == list(get_args(MetricName))
+
+
 def test_unknown_metric_and_empty_gate_are_refused() -> None:
-    with pytest.raises(ValidationError, match="metric 'blue' is unknown; known are exact_match"):
-        MinValue(metric="blue", limit=1.0)
+    with pytest.raises(ValidationError, match="Input should be 'exact_match', 'macro_f1'"):
+        MinValue.model_validate({"metric": "blue", "limit": 1.0})
     with pytest.raises(ValidationError):
         GateSpec(checks=())
     with pytest.raises(ValidationError):

@@ -29,7 +29,9 @@ from tidegate.settings import Settings
 from tidegate.store.resources import ResourceStore
 
 _CALM_REQUESTS = 120
-_CHANGED_REQUESTS = 280
+_CHANGED_REQUESTS = 500
+"""A third of them is tested on, some more are dropped. Of 280, some labels had hardly a row in the new wording left to
+learn from, and now and then the gate refused the version."""
 _SERVE_SECONDS = 180.0
 _RETRAIN_SECONDS = 600.0
 _ROLLOUT_SECONDS = 420.0
