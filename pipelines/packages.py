@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pipelines.placement import placing
-from pipelines.site import HOME_VOLUME, TRAINING_STEPS, Resources, Retries, Site, Step
+from pipelines.site import HOME_VOLUME, TRAINING_STEPS, Resources, Site, Step
 from tidegate.domain.node_pools import QUEUE_LABEL, NodePool, Toleration, read_node_pools
 from tidegate.environment import FOLDERS_VARIABLE
 from tidegate.errors import InvalidInput
@@ -134,7 +134,7 @@ def _place(site: Site, pools: Mapping[str, NodePool], name: str, task: Any) -> i
     task.set_container_image(given.image or step.image or image)
     _environment(site, task)
     _set_resources(name, site, pools, task)
-    retries = (step.retries or Retries()).merged(given.retries)
+    retries = site.retries(name)
     if retries.count:
         task.set_retry(
             num_retries=retries.count,

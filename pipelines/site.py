@@ -77,7 +77,9 @@ class Retries(Resource):
     """Of a step whose pod failed. A job that failed for good says so again, and is not done again."""
 
     count: Annotated[int, Field(strict=True, ge=0, le=20)] = Field(default=2, description="0: none")
-    backoff_seconds: Seconds = Field(default=10, description="before the first")
+    backoff_seconds: Seconds = Field(
+        default=10, description="before the first; with RayJobs, all waits are shorter than training.reattachSeconds"
+    )
     backoff_factor: Annotated[float, Field(ge=1.0, le=10.0)] = Field(default=2.0, description="of each next wait")
 
     def merged(self, given: Retries | None) -> Retries:
@@ -85,6 +87,11 @@ class Retries(Resource):
         if given is None:
             return self
         return self.model_copy(update={name: getattr(given, name) for name in given.model_fields_set})
+
+    @property
+    def longest_wait(self) -> float:
+        """Seconds before the last try; 0 without retries."""
+        return self.backoff_seconds * self.backoff_factor ** (self.count - 1) if self.count else 0.0
 
     def lifetime(self, timeout: int) -> int:
         """Seconds in which all tries of a step fit.
@@ -156,6 +163,10 @@ class Site(Resource):
     defaults: Step = Step()
     steps: dict[str, Step] = Field(default={}, description="by step")
 
+    def retries(self, step: str) -> Retries:
+        """Of a step: what the file says of it, of all steps, and the built-in values."""
+        return (self.defaults.retries or Retries()).merged(self.steps.get(step, Step()).retries)
+
     @property
     def config_map(self) -> str:
         return self.environment.config_map or f"{self.release}-pipelines-env"
@@ -196,6 +207,7 @@ def _check(site: Site, path: Path) -> None:
         step = "Name a folder of its own, for example /var/lib/tidegate."
         raise InvalidInput(f"site file {path}: home = {site.home!r} would hide the system's files", next_step=step)
     _check_training(site.training, path)
+    _check_retries(site, path)
     # KFP names the volumes of a pod after what they hold, whatever its kind.
     names = [site.config_map, site.environment.secret, site.pools_config_map, HOME_VOLUME]
     names += [claim.name for claim in site.claims]
@@ -222,6 +234,21 @@ def _check_training(training: Training, path: Path) -> None:
                 f"site file {path}: training.{name} = {value!r} beside training.cluster = {training.cluster!r}, "
                 "whose pods are there already",
                 next_step="Leave one of the two out.",
+            )
+
+
+def _check_retries(site: Site, path: Path) -> None:
+    """A step that was told to stop finds its job again: its next pod begins before the job has ended itself."""
+    patience = min(site.training.reattach_seconds, site.training.abandoned_seconds)
+    for step in TRAINING_STEPS if site.training.runner == "rayjob" else ():
+        wait = site.retries(step).longest_wait
+        if wait >= patience:
+            raise InvalidInput(
+                f"site file {path}: the retries of {step} wait up to {wait:.0f} s (backoffSeconds × backoffFactor for "
+                f"each try before), and a job that lost its step ends itself after {patience} s: the step would begin "
+                "its work anew",
+                next_step="Lower backoffSeconds or backoffFactor, or raise training.reattachSeconds (and "
+                "abandonedSeconds, if that is the shorter one).",
             )
 
 

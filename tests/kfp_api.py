@@ -59,7 +59,7 @@ class KfpStandIn:
         self.asked: list[tuple[str, str]] = []
         self.away: dict[str, Refused] = {}  # what is refused, by a pattern of paths
         self.loses = ""  # of requests that fit this pattern it does what they say, and the answer is lost on its way
-        self.instead: str | None = None  # what something before the API answers, with status 200
+        self.instead: str | bytes | None = None  # what something before the API answers, with status 200
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._scheme = "http"
         if certificate is not None:
@@ -220,12 +220,13 @@ class KfpStandIn:
                 except Refused as error:
                     status = error.status
                     found = str(error) if error.page else {"code": 5, error.field: str(error)}
-                text = found if isinstance(found, str) else json.dumps(found)
+                text = found if isinstance(found, str | bytes) else json.dumps(found)
+                content = text if isinstance(text, bytes) else text.encode()
                 self.send_response(status)
                 self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(text.encode())))
+                self.send_header("content-length", str(len(content)))
                 self.end_headers()
-                self.wfile.write(text.encode())
+                self.wfile.write(content)
 
             do_GET = do_POST = do_DELETE = _serve  # noqa: N815 - the names that the server looks for
 

@@ -48,6 +48,8 @@ def told(url: str, doing: str) -> Iterator[None]:
         raise _of_connection(url, error.reason) from None
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise _of_connection(url, error) from None
+    except UnicodeDecodeError as error:
+        raise _foreign(url, f"bytes that are no text, beginning with {bytes(error.object[:8])!r}") from None
     except (ApiTypeError, ApiValueError) as error:
         raise Unavailable(
             f"{url} answers {doing} with what no Kubeflow Pipelines API answers ({_short(str(error))})",
@@ -72,7 +74,11 @@ def refuse_foreign(url: str, text: str, fields: Collection[str]) -> None:
         return
     title = _TITLE.search(text)
     said = f"a page, {_short(title.group(1))!r}" if title else repr(_short(text[:_EXCERPT])) if text else "nothing"
-    raise Unavailable(
+    raise _foreign(url, said)
+
+
+def _foreign(url: str, said: str) -> Unavailable:
+    return Unavailable(
         f"{url} answers, but not as the API of Kubeflow Pipelines does: with {said}",
         next_step="Check that TIDEGATE_KFP__URL or --url names the API, not a dashboard before it, and whether a "
         "login (--cookie-file) or a maintenance page stands in between.",

@@ -239,6 +239,12 @@ def test_no_step_of_a_site_s_packages_is_cached(plain: dict[str, Package], full:
         ("training: {cluster: shared, nodePool: a100}", "training.nodePool = 'a100' beside training.cluster"),
         ("training: {cluster: shared, runner: step}", "training.runner = 'step' beside training.cluster"),
         ("steps: {prepare: {resources: {memory: lots}}}", "steps.prepare.resources.memory = 'lots'"),
+        ("defaults: {retries: {backoffSeconds: 300}}", "the retries of fine-tune wait up to 600 s"),
+        (
+            "steps: {evaluate: {retries: {count: 6}}}",
+            "the retries of evaluate wait up to 320 s (backoffSeconds × backoffFactor for each try before)",
+        ),
+        ("training: {abandonedSeconds: 20}", "ends itself after 20 s"),
         ("a: [", "cannot be read"),
         ("- a", "(whole)"),
     ],
@@ -248,6 +254,20 @@ def test_a_wrong_site_file_is_named_with_field_and_value(tmp_path: Path, text: s
     with pytest.raises(InvalidInput, match=re.escape(said)) as caught:
         packages(tmp_path, text)
     assert caught.value.next_step
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "defaults: {retries: {count: 1, backoffSeconds: 299}}",
+        "defaults: {retries: {count: 0, backoffSeconds: 3000}}",
+        "steps: {prepare: {retries: {backoffSeconds: 3000}}}",  # no job waits for it
+        "training: {runner: step}\ndefaults: {retries: {backoffSeconds: 3000}}",
+        "training: {reattachSeconds: 700}\ndefaults: {retries: {backoffSeconds: 300}}",
+    ],
+)
+def test_retries_that_lose_no_job_are_taken(tmp_path: Path, text: str) -> None:
+    assert packages(tmp_path, text)
 
 
 def test_an_empty_site_is_the_chart_s_default() -> None:
