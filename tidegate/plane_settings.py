@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
 
 
 class _Group(BaseModel):
@@ -74,8 +84,19 @@ class DriftSettings(_Group):
     keep_reports: PositiveInt = Field(default=200, description="drift reports kept, of some 4 MB each; older ones go")
 
 
+def _of_no_request(parameters: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    said = {name for given in parameters.values() for name in given} & OF_THE_REQUEST
+    if said:
+        raise ValueError(f"{', '.join(sorted(said))}: the alert and its request say this themselves")
+    return parameters
+
+
+ANY_DEPLOYMENT = "*"
+OF_THE_REQUEST = frozenset({"deployment", "model_name", "trigger", "run_name"})
+
+
 class RetrainingSettings(_Group):
-    """When a drift alert may start a retraining."""
+    """When a drift alert may start a retraining, and with which parameters."""
 
     cooldown_seconds: NonNegativeFloat = Field(
         default=3600.0, description="after a retraining of a model ended, no other starts for so long (s)"
@@ -85,6 +106,11 @@ class RetrainingSettings(_Group):
         default=30.0,
         description="wait before a run that the infrastructure failed is tried again, and after the first start that "
         "failed; doubled with each further start, up to 10 minutes (s)",
+    )
+    parameters: Annotated[dict[str, dict[str, Any]], AfterValidator(_of_no_request)] = Field(
+        default={},
+        description="parameters of the pipeline retrain by deployment, as JSON; '*' is any, a deployment's own win: "
+        '{"*": {"max_steps": 200}, "support": {"node_pool": "a100"}}',
     )
 
 

@@ -14,12 +14,16 @@ holds a secret's path, never its value, and `platform.json` holds neither.
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import platformdirs
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from tidegate.cluster_settings import ClusterSettings
 from tidegate.errors import InvalidInput
@@ -175,10 +179,8 @@ def load_settings(home: Path | None = None) -> Settings:
     Raises:
         InvalidInput: a value is malformed or, on a cluster, missing. The message names the variable.
     """
-    try:
+    with _explained():
         return Settings() if home is None else Settings(home=home.expanduser().absolute())
-    except ValidationError as error:
-        raise _explained(error) from None
 
 
 class _Place(Settings):
@@ -197,10 +199,8 @@ def load_place() -> tuple[Profile, str]:
     Raises:
         InvalidInput: a value is malformed.
     """
-    try:
+    with _explained():
         place = _Place()
-    except ValidationError as error:
-        raise _explained(error) from None
     return place.profile, place.cluster.namespace
 
 
@@ -210,10 +210,8 @@ def load_kfp() -> KfpSettings:
     Raises:
         InvalidInput: a value is malformed.
     """
-    try:
+    with _explained():
         return _Place().kfp
-    except ValidationError as error:
-        raise _explained(error) from None
 
 
 def variable(field: str) -> str:
@@ -253,13 +251,33 @@ def _missing_on_cluster(settings: Settings) -> list[str]:
     return missing
 
 
-def _explained(error: ValidationError) -> InvalidInput:
-    lines = []
-    for item in error.errors():
-        field = ".".join(str(part) for part in item["loc"])
-        message = item["msg"].removeprefix("Value error, ")
-        lines.append(f"{variable(field)}={item['input']!r}: {message}" if field else message)
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """What the libraries say of settings that they cannot read, by the names of variables."""
+    try:
+        yield
+    except ValidationError as error:
+        lines = []
+        for item in error.errors():
+            field = ".".join(str(part) for part in item["loc"])
+            message = item["msg"].removeprefix("Value error, ")
+            lines.append(f"{variable(field)}={item['input']!r}: {message}" if field else message)
+        raise _unusable("; ".join(lines)) from None
+    except SettingsError as error:
+        raise _unusable(_no_json(error)) from None
+
+
+def _no_json(error: SettingsError) -> str:
+    """Names the variable whose text is no JSON; the library names its group alone."""
+    cause = error.__cause__
+    if not isinstance(cause, json.JSONDecodeError):
+        return str(error)
+    names = [name for name, text in os.environ.items() if name.upper().startswith(PREFIX) and text == cause.doc]
+    return f"{' or '.join(names)}={cause.doc!r}: it is no JSON: {cause}"
+
+
+def _unusable(why: str) -> InvalidInput:
     return InvalidInput(
-        "the settings cannot be used: " + "; ".join(lines),
+        f"the settings cannot be used: {why}",
         next_step=f"Correct the environment variable, or the same field in <home>/{PLATFORM_FILE}.",
     )

@@ -9,9 +9,10 @@ for it. So nothing is trained or registered twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Literal
+from types import MappingProxyType
+from typing import Any, Literal
 
 from tidegate.adapters.job_folder import JobFolder, folder_uri, is_transient
 from tidegate.adapters.kfp_arguments import check_arguments
@@ -32,6 +33,7 @@ class KfpRunLauncher:
 
     Args:
         settings: how KFP is reached; it is reached when a run is to be started or looked at, not before.
+        parameters: of retrainings, by deployment.
         artifacts_uri: where the runs' job folders are, for the verdict of a step whose log is gone; unset, or not
             readable from here: such a run has failed for good.
         connect: the API, for tests of what surrounds it.
@@ -42,11 +44,13 @@ class KfpRunLauncher:
         self,
         settings: KfpSettings,
         *,
+        parameters: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
         artifacts_uri: str = "",
         connect: Callable[[KfpSettings], KfpApi] = KfpApi,
         pods: Pods | None = None,
     ) -> None:
         self._settings = settings
+        self._parameters = parameters
         self._artifacts_uri = artifacts_uri
         self._connect = connect
         self._pods = pods
@@ -60,11 +64,12 @@ class KfpRunLauncher:
 
         Raises:
             ImpossibleRequest: the request names no deployment.
+            InvalidInput: the pipeline does not take the deployment's parameters.
             NotFound: the pipeline was not uploaded.
             ContractBroken: its version caches, and would train nothing.
             Unavailable: KFP does not answer.
         """
-        name, arguments = run_name(request), retrain_arguments(request)
+        name, arguments = run_name(request), retrain_arguments(request, self._parameters)
         if self._find(name) is None:
             version = find_version(self._api, PIPELINE)
             spec, _ = split_spec(version.spec)

@@ -8,6 +8,7 @@ who serves is said by the tests themselves (served.py). The pods' Python is this
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +26,12 @@ from tests.cluster.node import BASE_IMAGE, folder_claims, python_environment, py
 from tests.cluster.services import Services, machine_values, prepared
 
 POOL = "cpu"
+DEPLOYMENT = "intent-assistant"
 _NAMESPACE = "tidegate-pipelines"
 _AWAY = ("operator", "gateway", "scorer")
 _KFP = f"http://ml-pipeline.{NAMESPACE}:8888"
+RETRAININGS = {"*": {"max_steps": 30, "seed": 3}, DEPLOYMENT: {"max_steps": 24}}
+"""Parameters of what the receiver starts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +78,10 @@ def _values(stands_on: Services, folders: Mapping[str, Path]) -> dict[str, Any]:
         "pipelines": {"namespaces": [NAMESPACE]},
         "kfp": {"url": _KFP},
         "networkPolicy": {"externalPorts": [urlsplit(url).port for url in (stands_on.minio.url, _KFP)]},
-        "settings": {"TIDEGATE_DRIFT__MIN_ROWS": "20"},  # the first version was tested on some forty
+        "settings": {
+            "TIDEGATE_DRIFT__MIN_ROWS": "20",  # the first version was tested on some forty
+            "TIDEGATE_RETRAINING__PARAMETERS": json.dumps(RETRAININGS),
+        },
     }
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from components.datasets.generator import traffic
 from components.datasets.intents import BASE_INTENTS
 from tests.cluster.kfp.backend import Backend
-from tests.cluster.kfp.platform import Platform
+from tests.cluster.kfp.platform import DEPLOYMENT, Platform
 from tidegate import inference_log
 from tidegate.clock import SystemClock
 from tidegate.db import Database
@@ -18,7 +18,6 @@ from tidegate.domain.evidence import Feedback
 from tidegate.inference_log import LogRow
 from tidegate.store.evidence import EvidenceStore
 
-DEPLOYMENT = "intent-assistant"
 REQUESTS = 90
 
 

@@ -14,9 +14,9 @@ import pytest
 from tests.cluster.kfp.backend import Backend, wait_for
 from tests.cluster.kfp.command import Command
 from tests.cluster.kfp.first import MODEL
-from tests.cluster.kfp.platform import Platform
+from tests.cluster.kfp.platform import DEPLOYMENT, RETRAININGS, Platform
 from tests.cluster.kfp.runs import parameters, pods_of, states
-from tests.cluster.kfp.served import DEPLOYMENT, REQUESTS
+from tests.cluster.kfp.served import REQUESTS
 from tidegate.adapters.kfp_client import KfpApi
 from tidegate.errors import InvalidInput
 from tidegate.kfp_settings import KfpSettings
@@ -56,6 +56,8 @@ def test_a_drift_becomes_a_retraining_whose_end_the_receiver_knows(
         "model_name": MODEL,
         "trigger": key,
         "run_name": key,
+        **RETRAININGS["*"],
+        **RETRAININGS[DEPLOYMENT],
     }
     (request,) = _requests(tidegate)
     assert (request["key"], request["status"]) == (key, "running")

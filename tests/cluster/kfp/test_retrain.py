@@ -12,9 +12,9 @@ import pytest
 
 from tests.cluster.kfp.backend import NAMESPACE, Backend
 from tests.cluster.kfp.command import Command
-from tests.cluster.kfp.platform import Platform
+from tests.cluster.kfp.platform import DEPLOYMENT, Platform
 from tests.cluster.kfp.runs import RayJobs, parameters, pods_of, run_in
-from tests.cluster.kfp.served import DEPLOYMENT, REQUESTS
+from tests.cluster.kfp.served import REQUESTS
 from tidegate.adapters.job_folder import JobFolder, folder_uri
 from tidegate.adapters.kfp_client import KfpApi
 from tidegate.adapters.kfp_follow import follow

@@ -8,9 +8,9 @@ import pytest
 
 from tests.cluster.kfp.backend import Backend, wait_for
 from tests.cluster.kfp.command import Command
-from tests.cluster.kfp.platform import Platform
+from tests.cluster.kfp.platform import DEPLOYMENT, Platform
 from tests.cluster.kfp.runs import parameters, pods_of
-from tests.cluster.kfp.served import DEPLOYMENT, REQUESTS
+from tests.cluster.kfp.served import REQUESTS
 from tidegate.adapters.job_folder import JobFolder, folder_uri
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,13 @@ def test_a_cluster_with_everything_is_accepted(tmp_path: Path, monkeypatch: pyte
 def test_a_malformed_value_is_named_with_its_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIDEGATE_DRIFT__WINDOW_SECONDS", "soon")
     with pytest.raises(InvalidInput, match="TIDEGATE_DRIFT__WINDOW_SECONDS='soon'"):
+        load_settings(tmp_path)
+
+
+@pytest.mark.parametrize("text", ['{"*": {"max_steps": 4', "support"])
+def test_what_is_no_json_is_named_with_its_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("TIDEGATE_RETRAINING__PARAMETERS", text)
+    with pytest.raises(InvalidInput, match=re.escape(f"TIDEGATE_RETRAINING__PARAMETERS={text!r}")):
         load_settings(tmp_path)
 
 

@@ -15,6 +15,7 @@ from tidegate.adapters.job_folder import JobFolder, Outcome, folder_uri
 from tidegate.adapters.kfp_client import KfpApi
 from tidegate.adapters.kfp_launcher import KfpRunLauncher
 from tidegate.adapters.kfp_packages import Package, read_package
+from tidegate.adapters.retrain_runs import ImpossibleRequest
 from tidegate.errors import ContractBroken, GateFailed, InvalidInput, NotFound, TidegateError, Unavailable
 from tidegate.kfp_settings import KfpSettings
 from tidegate.wire import error_to_line
@@ -35,6 +36,28 @@ def test_a_request_is_one_run_whoever_starts_it(kfp: KfpApi, stand_in: KfpStandI
     assert launchers[1].state("retrain-1") == "running"
     assert launchers[1].since("retrain-1") is not None
     assert launchers[0].start(retrain_request(attempts=1)) == "retrain-1.2"
+
+
+def test_a_deployment_s_own_parameters_are_given(kfp: KfpApi, stand_in: KfpStandIn, retrain: Package) -> None:
+    upload(kfp, retrain, "1")
+    parameters = {"*": {"max_steps": 200, "seed": 3}, "d": {"max_steps": 400}, "other": {"batch_size": 1}}
+    KfpRunLauncher(KfpSettings(url=stand_in.url), parameters=parameters).start(retrain_request())
+    (made,) = stand_in.runs.values()
+    given = made["runtime_config"]["parameters"]
+    assert (given["max_steps"], given["seed"]) == (400, 3)
+    assert "batch_size" not in given
+
+
+def test_parameters_that_the_pipeline_does_not_take_start_nothing(
+    kfp: KfpApi, stand_in: KfpStandIn, retrain: Package
+) -> None:
+    upload(kfp, retrain, "1")
+    launcher = KfpRunLauncher(KfpSettings(url=stand_in.url), parameters={"*": {"max_step": 200}})
+    with pytest.raises(InvalidInput, match="no parameter 'max_step'") as caught:
+        launcher.start(retrain_request())
+    assert "max_steps" in caught.value.next_step
+    assert not isinstance(caught.value, ImpossibleRequest), "the request waits until the setting is mended"
+    assert stand_in.runs == {}
 
 
 def test_a_run_is_made_only_by_who_may_and_found_by_everybody(
