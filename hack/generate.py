@@ -136,7 +136,7 @@ def settings_reference() -> str:
             default = (
                 "" if field.default_factory or str(field.default) in {"", ".", "PydanticUndefined"} else field.default
             )
-            shown = f"`{default}`" if default not in ("", None, {}) else ""
+            shown = f"`{default}`" if default not in {"", None} else ""
             yield f"| `{variable(prefix + name)}` | {shown} | {_cell(field.description or '')} |"
 
     return "\n".join([*lines, *rows(Settings, "")]) + "\n"

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import yaml
+
+from tidegate.adapters.kfp_arguments import Parameter
+from tidegate.adapters.kfp_packages import parameters
+
 COMPILED = Path(__file__).with_name("compiled")
 PIPELINES = {
     "fine_tune": "pipelines.fine_tune:fine_tune",
     "retrain": "pipelines.fine_tune:retrain",
     "drift_check": "pipelines.drift_check:drift_check",
 }
+
+
+def compiled_parameters(pipeline: str) -> dict[str, Parameter]:
+    """What a pipeline takes, by its name in KFP ('fine-tune'), without importing KFP."""
+    path = COMPILED / f"{pipeline.replace('-', '_')}.yaml"
+    return parameters(next(yaml.safe_load_all(path.read_text(encoding="utf-8"))))
 
 
 def compile_all(folder: Path) -> list[Path]:

@@ -25,6 +25,8 @@ TRAINING_STEPS: Final = ("fine-tune", "evaluate", "register")
 """They hand their work to the pool 'train'."""
 _LONGEST_LIFE: Final = 10 * 365 * 86_400
 """Seconds; a duration in a package has an end (protobuf's is 10,000 years)."""
+_POD_BEGINS_SECONDS: Final = 60
+"""From the end of a wait until the step's pod is heard: scheduled, image pulled, Python begun."""
 _FORBIDDEN_HOMES = ("/", "/etc", "/tmp", "/var")  # noqa: S108 - refused, not used
 
 MountPath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._/-]{1,200}$")]
@@ -242,11 +244,11 @@ def _check_retries(site: Site, path: Path) -> None:
     patience = min(site.training.reattach_seconds, site.training.abandoned_seconds)
     for step in TRAINING_STEPS if site.training.runner == "rayjob" else ():
         wait = site.retries(step).longest_wait
-        if wait >= patience:
+        if wait + _POD_BEGINS_SECONDS > patience:
             raise InvalidInput(
                 f"site file {path}: the retries of {step} wait up to {wait:.0f} s (backoffSeconds × backoffFactor for "
-                f"each try before), and a job that lost its step ends itself after {patience} s: the step would begin "
-                "its work anew",
+                f"each try before), a pod takes up to {_POD_BEGINS_SECONDS} s to begin, and a job that lost its step "
+                f"ends itself after {patience} s: the step would begin its work anew",
                 next_step="Lower backoffSeconds or backoffFactor, or raise training.reattachSeconds (and "
                 "abandonedSeconds, if that is the shorter one).",
             )

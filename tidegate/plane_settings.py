@@ -3,18 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-)
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 
 class _Group(BaseModel):
@@ -84,17 +74,6 @@ class DriftSettings(_Group):
     keep_reports: PositiveInt = Field(default=200, description="drift reports kept, of some 4 MB each; older ones go")
 
 
-def _of_no_request(parameters: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    said = {name for given in parameters.values() for name in given} & OF_THE_REQUEST
-    if said:
-        raise ValueError(f"{', '.join(sorted(said))}: the alert and its request say this themselves")
-    return parameters
-
-
-ANY_DEPLOYMENT = "*"
-OF_THE_REQUEST = frozenset({"deployment", "model_name", "trigger", "run_name"})
-
-
 class RetrainingSettings(_Group):
     """When a drift alert may start a retraining, and with which parameters."""
 
@@ -107,10 +86,10 @@ class RetrainingSettings(_Group):
         description="wait before a run that the infrastructure failed is tried again, and after the first start that "
         "failed; doubled with each further start, up to 10 minutes (s)",
     )
-    parameters: Annotated[dict[str, dict[str, Any]], AfterValidator(_of_no_request)] = Field(
-        default={},
-        description="parameters of the pipeline retrain by deployment, as JSON; '*' is any, a deployment's own win: "
-        '{"*": {"max_steps": 200}, "support": {"node_pool": "a100"}}',
+    parameters: str = Field(
+        default="",
+        description="parameters of the pipeline retrain by deployment, as JSON; `*` is any, a deployment's own win: "
+        '`{"*": {"max_steps": 200}, "support": {"node_pool": "a100"}}`',
     )
 
 

@@ -112,7 +112,9 @@ class Settings(BaseSettings):
     inference_log: InferenceLogSettings = Field(default=InferenceLogSettings(), description="log of served requests")
     features: FeaturesSettings = Field(default=FeaturesSettings(), description="shared feature store")
     drift: DriftSettings = Field(default=DriftSettings(), description="drift window")
-    retraining: RetrainingSettings = Field(default=RetrainingSettings(), description="cooldown and attempts")
+    retraining: RetrainingSettings = Field(
+        default=RetrainingSettings(), description="cooldown, attempts and parameters"
+    )
     scoring: ScoringSettings = Field(default=ScoringSettings(), description="scoring of mirrored pairs")
     training: TrainingSettings = Field(default=TrainingSettings(), description="price and threads of a worker")
     cluster: ClusterSettings = Field(default=ClusterSettings(), description="profile cluster only")

@@ -5,7 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from components.evaluate.checks import BeatsBase, Check, GateSpec, MaxValue, MinRows, MinValue, NotWorse, SliceFloor
+from components.evaluate.checks import (
+    BeatsBase,
+    Check,
+    GateSpec,
+    Inconclusive,
+    MaxValue,
+    MinRows,
+    MinValue,
+    NotWorse,
+    SliceFloor,
+)
 from tidegate.domain.base import Interval
 from tidegate.domain.evaluation import GateCheck, GateVerdict, Metric, PairedComparison, SliceMetric
 
@@ -92,12 +102,11 @@ def _not_worse(check: NotWorse, comparison: PairedComparison | None) -> GateChec
     if comparison.interval.high < limit:
         return GateCheck(name="not_worse", passed=False, reason=f"{sentence}, wholly below {limit:+.3f}")
     passed = check.inconclusive == "pass" or (check.inconclusive == "estimate" and comparison.difference >= limit)
-    decided = "by its estimate" if check.inconclusive == "estimate" else f"by 'inconclusive: {check.inconclusive}'"
     return GateCheck(
         name="not_worse",
         passed=passed,
         reason=f"{sentence}, which reaches across {limit:+.3f}: {comparison.n} rows are too few to tell, decided "
-        f"{decided} {'for' if passed else 'against'} the candidate",
+        f"{_decider(check.inconclusive)} {'for' if passed else 'against'} the candidate",
     )
 
 
@@ -108,10 +117,9 @@ def _slice_floor(check: SliceFloor, slices: Sequence[SliceMetric]) -> GateCheck:
         reason = f"{len(judged)} of {len(slices)} labels have at least {check.rows} rows, none is "
         reason += {"estimate": "", "pass": "surely ", "fail": "or may be "}[check.inconclusive]
         return GateCheck(name="slice_floor", passed=True, reason=f"{reason}below {check.floor:.3f} in exact match")
-    names = ", ".join(f"{item.slice} {_share(item.metric)}" for item in low)
-    verb = "may be" if check.inconclusive == "fail" else "is"
+    names = ", ".join(f"{item.slice} {_refused(check, item.metric)}" for item in low)
     return GateCheck(
-        name="slice_floor", passed=False, reason=f"exact match {verb} below the floor {check.floor:.3f} for {names}"
+        name="slice_floor", passed=False, reason=f"exact match does not reach the floor {check.floor:.3f} for {names}"
     )
 
 
@@ -122,9 +130,19 @@ def _above_floor(check: SliceFloor, metric: Metric) -> bool:
     return deciding[check.inconclusive] >= check.floor
 
 
-def _share(metric: Metric) -> str:
-    interval = f", interval [{metric.interval.low:.3f}, {metric.interval.high:.3f}]" if metric.interval else ""
-    return f"{metric.value:.3f} on {metric.n} rows{interval}"
+def _refused(check: SliceFloor, metric: Metric) -> str:
+    """A label's value, and where its rows leave the question open, what decided."""
+    value = f"{metric.value:.3f} on {metric.n} rows"
+    if metric.interval is None:
+        return f"{value} without an interval"
+    text = f"{value}, interval [{metric.interval.low:.3f}, {metric.interval.high:.3f}]"
+    if not metric.interval.high >= check.floor:
+        return text
+    return f"{text}: too few rows to tell, decided {_decider(check.inconclusive)}"
+
+
+def _decider(inconclusive: Inconclusive) -> str:
+    return "by its estimate" if inconclusive == "estimate" else f"by 'inconclusive: {inconclusive}'"
 
 
 def _difference(comparison: PairedComparison) -> str:

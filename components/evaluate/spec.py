@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, StringConstraints, ValidationError
 
-from components._payload import parse_payload
 from components.evaluate.checks import GateSpec
 from tidegate.domain.base import Contract
 from tidegate.domain.evaluation import EvalReport
 from tidegate.domain.training import BaseModelRef
+from tidegate.errors import InvalidInput
 from tidegate.prompt import GenerationDefaults
+
+_Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
 class Override(Contract):
     """Who lets a version past a failed gate, and why. Recorded in the report, the ledger and the model card."""
 
-    by: str = Field(min_length=1)
-    reason: str = Field(min_length=1)
+    by: _Words
+    reason: _Words
 
 
 class Judgement(Contract):
@@ -35,11 +37,21 @@ def judgement(gate: Mapping[str, Any], override_by: str, override_reason: str) -
     Training asks, too, before it begins: a check that cannot be read must not cost a training.
 
     Raises:
-        InvalidInput: names the field, its value and what is wrong with it.
+        InvalidInput: names the parameter, its value and what is wrong with it.
     """
     override = {"by": override_by, "reason": override_reason} if override_by or override_reason else None
-    fields = {**({"gate": gate} if gate else {}), "override": override}
-    return parse_payload(Judgement, fields).model_dump(mode="json")
+    fields = {**({"gate": dict(gate)} if gate else {}), "override": override}
+    try:
+        Judgement.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        of, *place = map(str, first["loc"])
+        if of == "override":
+            name, step = f"override_{'.'.join(place)}", "Say who lets it pass and why, or neither."
+        else:
+            name, step = ".".join((of, *place)), "docs/pipelines.md#gate lists the checks and their fields."
+        raise InvalidInput(f"parameter {name} = {first['input']!r:.200}: {first['msg']}", next_step=step) from None
+    return fields
 
 
 class EvaluateSpec(Judgement):

@@ -24,7 +24,7 @@ def launcher(settings: Settings) -> RunLauncher | None:
         return None
     from tidegate.adapters.kfp_launcher import KfpRunLauncher  # noqa: PLC0415 - on a cluster only
 
-    return KfpRunLauncher(settings.kfp, parameters=settings.retraining.parameters, artifacts_uri=settings.artifacts_uri)
+    return KfpRunLauncher(settings.kfp, retraining=settings.retraining, artifacts_uri=settings.artifacts_uri)
 
 
 def main() -> int:

@@ -9,10 +9,9 @@ for it. So nothing is trained or registered twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
-from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
 from tidegate.adapters.job_folder import JobFolder, folder_uri, is_transient
 from tidegate.adapters.kfp_arguments import check_arguments
@@ -24,6 +23,7 @@ from tidegate.adapters.retrain_runs import PIPELINE, retrain_arguments, run_name
 from tidegate.domain.drift import RetrainRequest
 from tidegate.errors import TidegateError, Unavailable
 from tidegate.kfp_settings import KfpSettings
+from tidegate.plane_settings import RetrainingSettings
 from tidegate.ports import RunFailure, unclaimed
 from tidegate.wire import error_from_dict
 
@@ -33,7 +33,7 @@ class KfpRunLauncher:
 
     Args:
         settings: how KFP is reached; it is reached when a run is to be started or looked at, not before.
-        parameters: of retrainings, by deployment.
+        retraining: with which parameters.
         artifacts_uri: where the runs' job folders are, for the verdict of a step whose log is gone; unset, or not
             readable from here: such a run has failed for good.
         connect: the API, for tests of what surrounds it.
@@ -44,13 +44,13 @@ class KfpRunLauncher:
         self,
         settings: KfpSettings,
         *,
-        parameters: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+        retraining: RetrainingSettings = RetrainingSettings(),  # noqa: B008 - frozen
         artifacts_uri: str = "",
         connect: Callable[[KfpSettings], KfpApi] = KfpApi,
         pods: Pods | None = None,
     ) -> None:
         self._settings = settings
-        self._parameters = parameters
+        self._retraining = retraining
         self._artifacts_uri = artifacts_uri
         self._connect = connect
         self._pods = pods
@@ -64,12 +64,12 @@ class KfpRunLauncher:
 
         Raises:
             ImpossibleRequest: the request names no deployment.
-            InvalidInput: the pipeline does not take the deployment's parameters.
+            InvalidInput: the settings' parameters cannot be read, or the pipeline does not take them.
             NotFound: the pipeline was not uploaded.
             ContractBroken: its version caches, and would train nothing.
             Unavailable: KFP does not answer.
         """
-        name, arguments = run_name(request), retrain_arguments(request, self._parameters)
+        name, arguments = run_name(request), retrain_arguments(request, self._retraining)
         if self._find(name) is None:
             version = find_version(self._api, PIPELINE)
             spec, _ = split_spec(version.spec)

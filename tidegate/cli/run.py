@@ -91,26 +91,33 @@ def retrain(
         str, typer.Option(help="Key of the retraining request, as `tidegate alerts retrainings` shows.")
     ],
     customers: Annotated[
-        int | None, typer.Option(help="As in fine-tune; default: as the champion's run.", min=0)
+        int | None,
+        typer.Option(help="As in fine-tune; default: as the settings say, else as the champion's run.", min=0),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of everything random; default: 0.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of everything random; default: as the settings say, else 0.")
+    ] = None,
     parameter: Annotated[
         list[str] | None,
         typer.Option("-p", "--parameter", help="Any other parameter of the pipeline.", metavar="NAME=JSON"),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the run; default: the request's. Other parameters need another name.")
     ] = None,
 ) -> None:
     """Carry a retraining request out: the new labelled rows, from the champion's adapter, caching off.
 
     The alert receiver calls this. Parameters of the deployment are taken from TIDEGATE_RETRAINING__PARAMETERS; what is
-    said here wins. By hand it exits 4 when the request's run has succeeded; after a failed one it makes the next
-    attempt. The request's own state does not change by it.
+    said here wins. By hand it exits 4 when the request's run has succeeded, or failed with other parameters (give a
+    --name then); a failed one with the same parameters goes on. The request's own state does not change by it.
     """
     from tidegate.local.retrain import find_request, retrain_arguments, run_name  # noqa: PLC0415 - not for --help
 
     settings = load_settings()
     found = find_request(settings, request)
     said = {"customer_pool": customers, "seed": seed, **_parameters(parameter or [])}
-    _run("retrain", run_name(found), retrain_arguments(found, settings.retraining.parameters, said))
+    run = name or run_name(found)
+    _run("retrain", run, {**retrain_arguments(found, settings.retraining, said), "run_name": run})
 
 
 @app.command("drift-check")

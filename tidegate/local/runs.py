@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pipelines.compile import compiled_parameters
+from tidegate.adapters.kfp_arguments import check_arguments
 from tidegate.adapters.kfp_local import KfpLocalRunner, StepEvent
 from tidegate.clock import SystemClock
 from tidegate.db import Database
@@ -42,8 +44,10 @@ def run_pipeline(
         The pipeline's outputs.
 
     Raises:
+        InvalidInput: the pipeline does not take an argument; the name is not used up by it.
         TidegateError: the failing step's own error; the record says so too.
     """
+    check_arguments(pipeline, compiled_parameters(pipeline), arguments)
     store = RunStore(Database.open(settings.database_url), SystemClock())
     store.start(run, pipeline, dict(arguments), actor=actor)
 

@@ -78,9 +78,9 @@ def _values(stands_on: Services, folders: Mapping[str, Path]) -> dict[str, Any]:
         "pipelines": {"namespaces": [NAMESPACE]},
         "kfp": {"url": _KFP},
         "networkPolicy": {"externalPorts": [urlsplit(url).port for url in (stands_on.minio.url, _KFP)]},
-        "settings": {
-            "TIDEGATE_DRIFT__MIN_ROWS": "20",  # the first version was tested on some forty
-            "TIDEGATE_RETRAINING__PARAMETERS": json.dumps(RETRAININGS),
+        "settings": {"TIDEGATE_DRIFT__MIN_ROWS": "20"},  # the first version was tested on some forty
+        "receiver": {
+            "extraEnv": [{"name": "TIDEGATE_RETRAINING__PARAMETERS", "value": json.dumps(RETRAININGS)}],
         },
     }
 

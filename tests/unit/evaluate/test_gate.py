@@ -167,12 +167,15 @@ def test_floor_of_a_label(value: float, low: float, high: float, inconclusive: s
     assert result.passed is passed
     if not passed:
         assert f"pin {value:.3f} on 8 rows, interval [{low:.3f}, {high:.3f}]" in result.reason
+        assert ("too few rows to tell" in result.reason) is (high >= 0.3)
 
 
 def test_a_label_without_interval_is_judged_by_its_estimate_alone() -> None:
     slices = (SliceMetric(slice="pin", metric=Metric(name="exact_match", value=1.0, n=8)),)
     assert one(SliceFloor(), slices=slices).passed
-    assert not one(SliceFloor(inconclusive="pass"), slices=slices).passed
+    refused = one(SliceFloor(inconclusive="pass"), slices=slices)
+    assert not refused.passed
+    assert "pin 1.000 on 8 rows without an interval" in refused.reason
 
 
 @given(st.lists(st.integers(1, 30).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), max_size=6))

@@ -19,8 +19,9 @@ _WRONG: list[tuple[dict[str, Any], str, str, str]] = [
     ({"checks": [{"check": "slice_floor", "flor": 0.2}]}, "", "", "gate.checks.0.slice_floor.flor"),
     ({"checks": [{"check": "min_value", "metric": "blue", "limit": 0.5}]}, "", "", "should be 'exact_match'"),
     ({"check": []}, "", "", "gate.check ="),
-    ({}, "anna", "", "override.reason"),
-    ({}, "", "ticket 42", "override.by"),
+    ({}, "anna", "", "parameter override_reason = ''"),
+    ({}, "", "ticket 42", "parameter override_by = ''"),
+    ({}, "  ", "ticket 42", "parameter override_by = '  '"),
 ]
 
 

@@ -103,10 +103,12 @@ def test_a_malformed_value_is_named_with_its_variable(tmp_path: Path, monkeypatc
         load_settings(tmp_path)
 
 
-@pytest.mark.parametrize("text", ['{"*": {"max_steps": 4', "support"])
-def test_what_is_no_json_is_named_with_its_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setenv("TIDEGATE_RETRAINING__PARAMETERS", text)
-    with pytest.raises(InvalidInput, match=re.escape(f"TIDEGATE_RETRAINING__PARAMETERS={text!r}")):
+@pytest.mark.parametrize("text", ['{"min_rows": 4', "soon"])
+def test_a_group_that_is_no_json_is_named_with_its_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("TIDEGATE_DRIFT", text)
+    with pytest.raises(InvalidInput, match=re.escape(f"TIDEGATE_DRIFT={text!r}: it is no JSON")):
         load_settings(tmp_path)
 
 

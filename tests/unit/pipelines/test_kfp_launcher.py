@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from tidegate.adapters.kfp_packages import Package, read_package
 from tidegate.adapters.retrain_runs import ImpossibleRequest
 from tidegate.errors import ContractBroken, GateFailed, InvalidInput, NotFound, TidegateError, Unavailable
 from tidegate.kfp_settings import KfpSettings
+from tidegate.plane_settings import RetrainingSettings
 from tidegate.wire import error_to_line
 
 
@@ -41,22 +44,33 @@ def test_a_request_is_one_run_whoever_starts_it(kfp: KfpApi, stand_in: KfpStandI
 def test_a_deployment_s_own_parameters_are_given(kfp: KfpApi, stand_in: KfpStandIn, retrain: Package) -> None:
     upload(kfp, retrain, "1")
     parameters = {"*": {"max_steps": 200, "seed": 3}, "d": {"max_steps": 400}, "other": {"batch_size": 1}}
-    KfpRunLauncher(KfpSettings(url=stand_in.url), parameters=parameters).start(retrain_request())
+    retraining = RetrainingSettings(parameters=json.dumps(parameters))
+    KfpRunLauncher(KfpSettings(url=stand_in.url), retraining=retraining).start(retrain_request())
     (made,) = stand_in.runs.values()
     given = made["runtime_config"]["parameters"]
     assert (given["max_steps"], given["seed"]) == (400, 3)
     assert "batch_size" not in given
 
 
-def test_parameters_that_the_pipeline_does_not_take_start_nothing(
-    kfp: KfpApi, stand_in: KfpStandIn, retrain: Package
+@pytest.mark.parametrize(
+    ("parameters", "said", "then"),
+    [
+        ('{"*": {"max_step": 200}}', "no parameter 'max_step'", "max_steps"),
+        ('{"*": {"max_steps": "many"}}', "'max_steps' of pipeline 'retrain' is 'many'", "JSON"),
+        ('{"max_steps": 200}', "no mapping of deployments", "any deployment"),
+        ('{"*": {"max_steps": 200}', "no JSON", "any deployment"),
+        ('{"*": {"run_name": "mine"}}', "'run_name' = 'mine' is what retraining request", "Leave it out"),
+    ],
+)
+def test_parameters_that_cannot_be_taken_start_nothing_until_they_are_mended(
+    kfp: KfpApi, stand_in: KfpStandIn, retrain: Package, parameters: str, said: str, then: str
 ) -> None:
     upload(kfp, retrain, "1")
-    launcher = KfpRunLauncher(KfpSettings(url=stand_in.url), parameters={"*": {"max_step": 200}})
-    with pytest.raises(InvalidInput, match="no parameter 'max_step'") as caught:
+    launcher = KfpRunLauncher(KfpSettings(url=stand_in.url), retraining=RetrainingSettings(parameters=parameters))
+    with pytest.raises(InvalidInput, match=re.escape(said)) as caught:
         launcher.start(retrain_request())
-    assert "max_steps" in caught.value.next_step
-    assert not isinstance(caught.value, ImpossibleRequest), "the request waits until the setting is mended"
+    assert then in caught.value.next_step
+    assert not isinstance(caught.value, ImpossibleRequest), "that would end the request"
     assert stand_in.runs == {}
 
 

@@ -244,7 +244,8 @@ def test_no_step_of_a_site_s_packages_is_cached(plain: dict[str, Package], full:
             "steps: {evaluate: {retries: {count: 6}}}",
             "the retries of evaluate wait up to 320 s (backoffSeconds × backoffFactor for each try before)",
         ),
-        ("training: {abandonedSeconds: 20}", "ends itself after 20 s"),
+        ("defaults: {retries: {count: 1, backoffSeconds: 241}}", "wait up to 241 s"),
+        ("training: {abandonedSeconds: 79}", "ends itself after 79 s"),
         ("a: [", "cannot be read"),
         ("- a", "(whole)"),
     ],
@@ -259,11 +260,11 @@ def test_a_wrong_site_file_is_named_with_field_and_value(tmp_path: Path, text: s
 @pytest.mark.parametrize(
     "text",
     [
-        "defaults: {retries: {count: 1, backoffSeconds: 299}}",
+        "defaults: {retries: {count: 1, backoffSeconds: 240}}",
         "defaults: {retries: {count: 0, backoffSeconds: 3000}}",
         "steps: {prepare: {retries: {backoffSeconds: 3000}}}",  # no job waits for it
         "training: {runner: step}\ndefaults: {retries: {backoffSeconds: 3000}}",
-        "training: {reattachSeconds: 700}\ndefaults: {retries: {backoffSeconds: 300}}",
+        "training: {reattachSeconds: 660}\ndefaults: {retries: {backoffSeconds: 300}}",
     ],
 )
 def test_retries_that_lose_no_job_are_taken(tmp_path: Path, text: str) -> None:
