@@ -80,7 +80,8 @@ class Retries(Resource):
 
     count: Annotated[int, Field(strict=True, ge=0, le=20)] = Field(default=2, description="0: none")
     backoff_seconds: Seconds = Field(
-        default=10, description="before the first; with RayJobs, all waits are shorter than training.reattachSeconds"
+        default=10,
+        description="before the first; with RayJobs every wait, and a minute, fits into training.reattachSeconds",
     )
     backoff_factor: Annotated[float, Field(ge=1.0, le=10.0)] = Field(default=2.0, description="of each next wait")
 

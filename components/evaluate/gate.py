@@ -125,9 +125,11 @@ def _slice_floor(check: SliceFloor, slices: Sequence[SliceMetric]) -> GateCheck:
 
 def _above_floor(check: SliceFloor, metric: Metric) -> bool:
     """Whether a label passes. Comparisons with NaN are false, so a NaN never does."""
-    interval = metric.interval or Interval(low=math.nan, high=math.nan, method="none")
-    deciding = {"estimate": metric.value, "fail": interval.low, "pass": interval.high}
-    return deciding[check.inconclusive] >= check.floor
+    if check.inconclusive == "estimate":
+        return metric.value >= check.floor
+    if metric.interval is None:
+        return False
+    return (metric.interval.low if check.inconclusive == "fail" else metric.interval.high) >= check.floor
 
 
 def _refused(check: SliceFloor, metric: Metric) -> str:

@@ -12,7 +12,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from tidegate.adapters.kfp_arguments import Parameter, check_arguments
 from tidegate.errors import TidegateError
 from tidegate.wire import error_to_line
 
@@ -20,18 +19,13 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main(request_path: str, result_path: str) -> None:
-    """Reads the request, runs the pipeline, writes its outputs.
-
-    Raises:
-        InvalidInput: an argument is not one that the pipeline takes.
-    """
+    """Reads the request, whose arguments are checked, runs the pipeline, writes its outputs."""
     _end_with_the_parent()
     from kfp import local  # noqa: PLC0415 - slow, and only this process needs it
 
     request = json.loads(Path(request_path).read_text())
     module, _, function = request["pipeline"].partition(":")
     pipeline = getattr(importlib.import_module(module), function)
-    check_arguments(pipeline.name, parameters_of(pipeline), request["arguments"])
     # The image named in a package is a container's; here the step runs in this environment. kfp.local warns when the
     # image's name does not contain "python", which says nothing about ours.
     warnings.filterwarnings("ignore", message="You may be attemping to run a task", category=RuntimeWarning)
@@ -44,12 +38,6 @@ def _end_with_the_parent() -> None:
     """A runner that is killed cannot end this process, which would go on to register what nobody waits for (Linux)."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def parameters_of(pipeline: Any) -> dict[str, Parameter]:
-    """What a KFP pipeline takes, by name."""
-    inputs = pipeline.component_spec.inputs or {}
-    return {name: Parameter(type=item.type, required=not item.optional) for name, item in inputs.items()}
 
 
 def _plain(value: Any) -> Any:

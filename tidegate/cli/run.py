@@ -30,6 +30,12 @@ _COLUMNS = {
 }
 
 
+ParametersOption = Annotated[
+    list[str] | None,
+    typer.Option("-p", "--parameter", help="Any other parameter of the pipeline.", metavar="NAME=JSON"),
+]
+
+
 @app.command("fine-tune")
 def fine_tune(  # noqa: PLR0913, PLR0917 - the options of one command
     data: Annotated[Path, typer.Option(help="Messages with intents: CSV, JSONL or Parquet; or Banking77's folder.")],
@@ -51,10 +57,7 @@ def fine_tune(  # noqa: PLR0913, PLR0917 - the options of one command
         str | None,
         typer.Option(help="Register even when the gate says no; recorded everywhere.", metavar="NAME:REASON"),
     ] = None,
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option("-p", "--parameter", help="Any other parameter of the pipeline.", metavar="NAME=JSON"),
-    ] = None,
+    parameter: ParametersOption = None,
     name: Annotated[
         str | None, typer.Option(help="Name of the run; a failed one goes on when all options are the same.")
     ] = None,
@@ -97,10 +100,7 @@ def retrain(
     seed: Annotated[
         int | None, typer.Option(help="Of everything random; default: as the settings say, else 0.")
     ] = None,
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option("-p", "--parameter", help="Any other parameter of the pipeline.", metavar="NAME=JSON"),
-    ] = None,
+    parameter: ParametersOption = None,
     name: Annotated[
         str | None, typer.Option(help="Name of the run; default: the request's. Other parameters need another name.")
     ] = None,

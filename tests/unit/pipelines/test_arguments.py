@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from pipelines.compile import compiled_parameters
 from tidegate.adapters.kfp_arguments import Parameter, check_arguments
-from tidegate.adapters.kfp_local_child import parameters_of
 from tidegate.cli import run as cli
 from tidegate.errors import InvalidInput
 
@@ -50,8 +50,6 @@ def test_what_fits_is_taken() -> None:
 
 
 def test_the_command_line_s_own_arguments_fit_the_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipelines.fine_tune import fine_tune  # noqa: PLC0415 - KFP is slow to import
-
     given: dict[str, Any] = {}
     monkeypatch.setattr(cli, "_run", lambda _pipeline, _run, arguments: given.update(arguments) or {})
     data = tmp_path / "messages.csv"
@@ -59,6 +57,6 @@ def test_the_command_line_s_own_arguments_fit_the_pipeline(tmp_path: Path, monke
     for more in ([], ["--group", "who", "--event-time", "when", "-p", "rank=8"]):
         result = CliRunner().invoke(cli.app, ["fine-tune", "--data", str(data), *more])
         assert result.exit_code == 0, result.output
-        check_arguments("fine-tune", parameters_of(fine_tune), given)
+        check_arguments("fine-tune", compiled_parameters("fine-tune"), given)
     assert given["column_mapping"]["group"] == "who"
     assert given["rank"] == 8
