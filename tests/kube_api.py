@@ -14,7 +14,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import time
@@ -27,6 +26,7 @@ import yaml
 
 from tests.kube_certs import write_certificates
 from tests.kube_processes import GuardedProcesses
+from tests.ports import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent
 USERS = {
@@ -67,7 +67,7 @@ class KubeApi:
     def __init__(self, folder: Path, programs: Path) -> None:
         self.folder = folder
         self.programs = programs
-        self._ports: tuple[int, int, int] | None = None
+        self._ports: tuple[int, ...] | None = None
         self._was_ready = False
         self._processes = GuardedProcesses(folder)
         self._clients: dict[str, httpx.Client] = {}
@@ -215,7 +215,7 @@ class KubeApi:
     # --- processes --------------------------------------------------------------------------------------------------
 
     def _launch(self) -> None:
-        self._ports = self._ports or _free_ports()
+        self._ports = self._ports or tuple(free_ports(3))
         api, client, peer = self._ports
         pki, etcd = self.folder / "pki", f"http://127.0.0.1:{client}"
         self._processes.start(
@@ -285,14 +285,6 @@ class KubeApi:
 
 class _PortTaken(RuntimeError):
     """Somebody took the port between the choice and the start."""
-
-
-def _free_ports() -> tuple[int, int, int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
-    ports = [int(held.getsockname()[1]) for held in sockets]
-    for held in sockets:
-        held.close()
-    return ports[0], ports[1], ports[2]
 
 
 def _trust(ca_file: Path) -> ssl.SSLContext:

@@ -8,6 +8,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tests.ports import free_port
+
 
 class TcpProxy:
     """Forwards a loopback port to another address."""
@@ -17,7 +19,7 @@ class TcpProxy:
         self._hang = False
         self._open: list[socket.socket] = []
         self._listener: socket.socket | None = None
-        self.port = 0
+        self.port = free_port()  # one that no outgoing connection takes while it is cut
         self.mend()
 
     def cut(self) -> None:
@@ -39,7 +41,6 @@ class TcpProxy:
         self._hang = False
         if self._listener is None:
             self._listener = socket.create_server(("127.0.0.1", self.port), reuse_port=True)
-            self.port = int(self._listener.getsockname()[1])
             threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
         self._break()
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
+import secrets
 import socket
 from collections.abc import Iterable, Mapping, Sequence
 
 from tidegate.errors import Conflict, ResourceExhausted
 
 LOOPBACK = "127.0.0.1"
+PORTS = range(20_000, 30_000)
+"""Where ports are looked for. What a system gives to outgoing connections begins above (Linux 32768, macOS and Windows
+49152), and so do Kubernetes' node ports (30000): a part that listens a minute after its port was found, as an engine
+does once Ray is up, would else now and then find a connection of some program there, for as long as that lasts."""
 
 
-def is_free(port: int) -> bool:
-    """Whether a server could listen on this loopback port now."""
+def is_free(port: int, host: str = LOOPBACK) -> bool:
+    """Whether a server could listen on this port now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((LOOPBACK, port))
+            probe.bind((host, port))
         except OSError:
             return False
     return True
@@ -37,35 +43,48 @@ def allocate(
 
     Raises:
         Conflict: a port that was chosen is taken.
-        ResourceExhausted: when the system hands out no port.
+        ResourceExhausted: too few ports are free.
     """
     held = set(in_use)
     chosen: dict[str, int] = {
         name: _chosen(name, port) for name, port in (fixed or {}).items() if name in wanted and name not in held
     }
-    probes: list[socket.socket] = []
-    try:
-        for name in wanted:
-            if name in chosen:
-                continue
-            port = remembered.get(name)
-            if port is not None and port not in chosen.values() and (name in held or is_free(port)):
-                chosen[name] = port
-                continue
-            # All probes stay open until the end: two names must not be given the same port.
-            probe = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-            probes.append(probe)
-            probe.bind((LOOPBACK, 0))
-            chosen[name] = probe.getsockname()[1]
-    except OSError as error:
+    missing = []
+    for name in wanted:
+        port = remembered.get(name)
+        if name in chosen:
+            continue
+        if port is not None and port not in chosen.values() and (name in held or is_free(port)):
+            chosen[name] = port
+        else:
+            missing.append(name)
+    return chosen | dict(zip(missing, free_ports(len(missing), taken=chosen.values()), strict=True))
+
+
+def free_ports(
+    count: int, host: str = LOOPBACK, *, among: Sequence[int] = PORTS, taken: Iterable[int] = ()
+) -> list[int]:
+    """Different ports that nobody listens on now, from a random one on.
+
+    Args:
+        count: how many.
+        host: the address that they are to be free at.
+        among: the ports to choose from.
+        taken: ports that are spoken for, though nobody may listen yet.
+
+    Raises:
+        ResourceExhausted: so many are not free.
+    """
+    start, spoken_for = secrets.randbelow(len(among)), set(taken)
+    candidates = (among[(start + offset) % len(among)] for offset in range(len(among)))
+    free = (port for port in candidates if port not in spoken_for and is_free(port, host))
+    found = list(itertools.islice(free, count))
+    if len(found) < count:
         raise ResourceExhausted(
-            f"no free port on {LOOPBACK} ({error.strerror})",
-            next_step="Stop programs that hold many ports, then run `tidegate up` again.",
-        ) from error
-    finally:
-        for probe in probes:
-            probe.close()
-    return chosen
+            f"of the ports {among[0]} to {among[-1]} on {host} only {len(found)} are free, and {count} are needed",
+            next_step="Stop programs that hold many ports, then try again.",
+        )
+    return found
 
 
 def _chosen(name: str, port: int) -> int:

@@ -133,10 +133,9 @@ class Cluster:
                 return status
             if time.monotonic() > deadline:
                 said = {key: status.get(key) for key in ("phase", "step", "pairs", "reason", "message", "conditions")}
-                raise AssertionError(
-                    f"not within {seconds:.0f} s: {what}; {json.dumps(said, indent=1)}\n"
-                    + "\n".join(self.processes.log(name)[-3000:] for name in ("operator", "gateway"))
-                )
+                logs = "\n".join(self.processes.log(name)[-3000:] for name in ("gateway", "operator"))
+                # What is so comes last: a long message is read, and cut, from its end.
+                raise AssertionError(f"{logs}\nnot within {seconds:.0f} s: {what}; {json.dumps(said)}")
             time.sleep(0.3)
 
     def phase(self, *phases: str, seconds: float = 180) -> dict[str, Any]:

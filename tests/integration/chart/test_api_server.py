@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import httpx
 import pytest
 
 from tests.integration.chart.charts import Helm, Json, merged, one, pods
-from tests.integration.chart.cluster import CLUSTER_WIDE, apply
+from tests.integration.chart.cluster import CLUSTER_WIDE, apply, apply_rights, may
 from tests.integration.chart.value_sets import BASE, NOTHING_CLUSTER_WIDE, VALUE_SETS
 from tests.kube_api import ROOT, KubeApi
 
@@ -128,9 +129,7 @@ NEVER += [("rbac.authorization.k8s.io", "roles"), ("batch", "jobs"), (OURS, "mod
 def installed(helm: Helm, cluster: KubeApi) -> str:
     """A namespace with the accounts and roles of a release."""
     namespace = cluster.make_namespace("rights")
-    for item in helm.render(VALUE_SETS["drift checks"], namespace=namespace):
-        if item["kind"] in {"ServiceAccount", "Role", "RoleBinding"}:
-            apply(cluster, item).raise_for_status()
+    apply_rights(cluster, namespace, _rights(helm.render(VALUE_SETS["drift checks"], namespace=namespace)))
     return namespace
 
 
@@ -164,13 +163,8 @@ def test_the_receiver_may_start_runs_in_one_profile_where_kubeflow_knows_it_by_i
 ) -> None:
     release, profile, other = (cluster.make_namespace("rights") for _ in range(3))
     values = merged(VALUE_SETS["Kubeflow with its own account"], {"pipelines": {"namespaces": [profile, other]}})
-    for item in helm.render(values, namespace=release):
-        if item["metadata"]["name"] == "tidegate-receiver" and item["kind"] in {
-            "ServiceAccount",
-            "Role",
-            "RoleBinding",
-        }:
-            apply(cluster, item).raise_for_status()
+    rights = _rights(helm.render(values, namespace=release))
+    apply_rights(cluster, release, (item for item in rights if item["metadata"]["name"] == "tidegate-receiver"))
     wanted = {"pipelines": READ, "experiments": (*READ, "create"), "runs": (*READ, "create"), "jobs": ()}
     for kind, verbs in wanted.items():
         resource = ("pipelines.kubeflow.org", kind)
@@ -183,9 +177,7 @@ def test_the_receiver_may_start_runs_in_one_profile_where_kubeflow_knows_it_by_i
 
 def test_finalizers_are_a_value(helm: Helm, cluster: KubeApi) -> None:
     namespace = cluster.make_namespace("rights")
-    for item in helm.render(VALUE_SETS["settings"], namespace=namespace):
-        if item["kind"] in {"ServiceAccount", "Role", "RoleBinding"}:
-            apply(cluster, item).raise_for_status()
+    apply_rights(cluster, namespace, _rights(helm.render(VALUE_SETS["settings"], namespace=namespace)))
     assert _may(cluster, namespace, "tidegate-operator", (OURS, "modeldeployments/finalizers"), "update", namespace)
 
 
@@ -214,12 +206,10 @@ def _identity(item: Json) -> tuple[str, str, str, str]:
     return item["apiVersion"], item["kind"], head.get("namespace", ""), head["name"]
 
 
+def _rights(objects: Iterable[Json]) -> list[Json]:
+    return [item for item in objects if item["kind"] in {"ServiceAccount", "Role", "RoleBinding"}]
+
+
 def _may(cluster: KubeApi, namespace: str, account: str, resource: tuple[str, str], verb: str, where: str) -> bool:
-    group, (name, _, sub) = resource[0], resource[1].partition("/")
-    asked = {"namespace": where, "verb": verb, "group": group, "resource": name, "subresource": sub}
-    user = f"system:serviceaccount:{namespace}:{account}"
-    groups = ["system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated"]
-    body = {"spec": {"user": user, "groups": groups, "resourceAttributes": asked}}
-    said = cluster.request("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", body)
-    said.raise_for_status()
-    return bool(said.json()["status"]["allowed"])
+    groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}")
+    return may(cluster, f"system:serviceaccount:{namespace}:{account}", resource, verb, where, groups)

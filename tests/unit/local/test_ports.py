@@ -7,14 +7,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from tidegate.errors import Conflict
-from tidegate.local.ports import LOOPBACK, allocate, is_free
+from tests.ports import free_port
+from tests.ports import free_ports as ports_of_tests
+from tidegate.errors import Conflict, ResourceExhausted
+from tidegate.local.ports import LOOPBACK, PORTS, allocate, free_ports, is_free
 
 
 @pytest.fixture
 def taken() -> Iterator[int]:
     with socket.socket() as server:
-        server.bind((LOOPBACK, 0))
+        server.bind((LOOPBACK, free_port()))
         server.listen()
         yield server.getsockname()[1]
 
@@ -25,6 +27,20 @@ def test_every_name_gets_a_port_of_its_own() -> None:
     assert sorted(found) == sorted(names)
     assert len(set(found.values())) == len(names)
     assert all(is_free(port) for port in found.values())
+
+
+def test_ports_lie_below_those_of_outgoing_connections_and_of_a_cluster() -> None:
+    found = set(allocate(["gateway", "engine"], {}).values())
+    assert found <= set(PORTS)
+    assert max(PORTS) < 30_000
+
+
+def test_ports_that_are_taken_or_spoken_for_are_passed_over(taken: int) -> None:
+    spoken_for, free = ports_of_tests(2)
+    among = [taken, spoken_for, free]
+    assert free_ports(1, among=among, taken=[spoken_for]) == [free]
+    with pytest.raises(ResourceExhausted, match="only 2 are free, and 3 are needed"):
+        free_ports(3, among=among)
 
 
 def test_a_chosen_port_is_taken_or_refused_never_replaced(taken: int) -> None:
