@@ -114,7 +114,7 @@ def settings_reference() -> str:
         "Generated from `tidegate/settings.py` by `make docs`. Sources, highest first: the environment variable,",
         "`<home>/platform.json` (written by `tidegate up` with the ports it found; what you add there is kept), the",
         "default. A part reads its settings when it starts, and jobs run in Ray's workers: after a change run",
-        "`tidegate down`, then `tidegate up`. On one machine `tidegate up` finds free ports (20000 to 29999) and",
+        "`tidegate down`, then `tidegate up`. On one machine `tidegate up` finds free ports (16000 to 20999) and",
         "remembers them; a port that `TIDEGATE_GATEWAY_PORT` or `TIDEGATE_RECEIVER_PORT` names is taken, or refused",
         "when it is not free. The profile `cluster` has no default for an address and names what is missing",
         "([operator](operator.md), [pipelines](pipelines.md)).",

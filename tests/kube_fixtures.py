@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -76,7 +77,11 @@ def install(api: KubeApi, *definitions: Path) -> None:
     api.kubectl("apply", "--server-side", *(part for path in definitions for part in ("-f", str(path))))
     heads = [re.search(r"^  name: (\S+)$", path.read_text(encoding="utf-8"), re.MULTILINE) for path in definitions]
     names = {head.group(1) for head in heads if head is not None}
-    _wait_for(lambda: names <= _discovered(api), f"the API server does not list {', '.join(sorted(names))}")
+    _wait_for(lambda: names <= _discovered(api).keys(), f"the API server does not list {', '.join(sorted(names))}")
+    # What is listed is not yet served: the first who want all objects are told "storage is (re)initializing".
+    found = _discovered(api)
+    for path in sorted(path for name in names for path in found[name]):
+        _wait_for(partial(_serves, api, path), f"the API server does not serve {path}")
     shutil.rmtree(api.folder / "cache", ignore_errors=True)  # kubectl remembers for minutes what there was
 
 
@@ -156,17 +161,23 @@ def _wait_for_policies(api: KubeApi) -> None:
         _wait_for(refuses, f"the policy on {plural} does not take effect")
 
 
-def _discovered(api: KubeApi) -> set[str]:
-    """What kubectl would find now: plural.group."""
+def _serves(api: KubeApi, path: str) -> bool:
+    return api.request("GET", path).is_success
+
+
+def _discovered(api: KubeApi) -> dict[str, list[str]]:
+    """What kubectl would find now: plural.group, and the paths of its versions."""
     with api.client() as client:
         aggregated = {"accept": "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"}
         groups = client.get("/apis", headers=aggregated).json()["items"]
-    return {
-        f"{found['resource']}.{group['metadata']['name']}"
-        for group in groups
-        for version in group["versions"]
-        for found in version["resources"]
-    }
+    paths: dict[str, list[str]] = {}
+    for group in groups:
+        name = group["metadata"]["name"]
+        for version in group["versions"]:
+            for found in version["resources"]:
+                path = f"/apis/{name}/{version['version']}/{found['resource']}"
+                paths.setdefault(f"{found['resource']}.{name}", []).append(path)
+    return paths
 
 
 def _wait_for(holds: Callable[[], bool], problem: str) -> None:

@@ -16,7 +16,7 @@ from typing import IO
 from tidegate.local import ports
 from tidegate.local.ports import LOOPBACK
 
-_FIRST, _BLOCKS, _SIZE = 12_000, 16, 500
+_FIRST, _BLOCKS, _SIZE = 10_000, 12, 500
 """Below what `tidegate up` chooses from."""
 _given: set[int] = set()
 

@@ -31,7 +31,7 @@ database() {
   alive mariadb || start mariadb mariadbd --no-defaults --user=root --datadir="$KFP_STATE/database" \
     --socket="$KFP_STATE/database.sock" --pid-file="$KFP_STATE/database.pid" --skip-name-resolve \
     --bind-address="$address" --port="$DATABASE_PORT" --innodb-flush-log-at-trx-commit=0
-  wait_for 20 MariaDB sql "SELECT 1"
+  wait_for 60 MariaDB sql "SELECT 1"
   sql "CREATE USER IF NOT EXISTS 'kfp'@'%' IDENTIFIED BY 'kfp'; GRANT ALL ON *.* TO 'kfp'@'%'"
 }
 
@@ -39,20 +39,21 @@ objects() {
   mkdir -p objects
   alive minio || MINIO_ROOT_USER=minio MINIO_ROOT_PASSWORD=minio123 MINIO_BROWSER=off MINIO_UPDATE=off \
     start minio "$("$kfp/../minio/build.sh")" server --address "$address:$OBJECTS_PORT" "$KFP_STATE/objects"
-  wait_for 20 MinIO curl -sf --noproxy '*' "http://$address:$OBJECTS_PORT/minio/health/ready"
+  wait_for 60 MinIO curl -sf --noproxy '*' "http://$address:$OBJECTS_PORT/minio/health/ready"
 }
 
 metadata() {
   alive metadata || start metadata "$KFP_HOME/metadata/bin/python" "$kfp/metadata_server.py" \
     "$address:$METADATA_PORT" "$KFP_STATE/metadata.sqlite"
-  wait_for 20 "ML Metadata" grep -q listening metadata.log
+  wait_for 60 "ML Metadata" grep -q listening metadata.log
 }
 
 pipelines() {
   "$kfp/../kube/cluster.sh" load "$KFP_HOME/image.tar"
   kubectl apply --server-side -k "$KFP_HOME/src/argo-src/manifests/base/crds/minimal"
   kubectl apply --server-side -f "$kfp/manifests/definitions.yaml"
-  kubectl wait --for=condition=Established --timeout=30s \
+  # One that is too new to have conditions is an error to `kubectl wait`, not something to wait for.
+  wait_for 60 "the definitions of Pipelines" kubectl wait --for=condition=Established --timeout=5s \
     crd/workflows.argoproj.io crd/workflowtaskresults.argoproj.io crd/scheduledworkflows.kubeflow.org
   sed -e "s#@ADDRESS@#$address#g; s#@IMAGE@#localhost/kfp:$KFP_VERSION#g; s#@DATABASE_PORT@#$DATABASE_PORT#g" \
     -e "s#@OBJECTS_PORT@#$OBJECTS_PORT#g; s#@METADATA_PORT@#$METADATA_PORT#g" "$kfp"/manifests/{host,pipelines,argo}.yaml |
@@ -69,6 +70,6 @@ metadata & parts+=($!)
 for part in "${parts[@]}"; do wait "$part"; done
 pipelines > pipelines.log 2>&1 & # beside it, because "set -e" holds in no function that is called before "||"
 wait $! || { tail -n 20 pipelines.log >&2; exit 1; }
-wait_for 30 "the API" answers # a Service is routed a moment after its pod is ready
+wait_for 60 "the API" answers # a Service is routed a moment after its pod is ready
 touch up
 api

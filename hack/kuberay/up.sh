@@ -21,7 +21,7 @@ loaded="$(../kube/cluster.sh load "$home/image.tar" 2>&1)" || { echo "$loaded" >
 # Server-side: the definitions are larger than the annotation in which `apply` would keep a copy.
 kubectl apply --server-side --force-conflicts -f "$home/config/crd/bases" > /dev/null
 # One that is too new to have conditions is an error to `kubectl wait`, not something to wait for.
-wait_for 30 "KubeRay's definitions" kubectl wait --for=condition=Established --timeout=5s \
+wait_for 60 "KubeRay's definitions" kubectl wait --for=condition=Established --timeout=5s \
   crd/rayclusters.ray.io crd/rayjobs.ray.io crd/rayservices.ray.io crd/raycronjobs.ray.io
 
 scratch="$(mktemp -d)"
@@ -29,5 +29,5 @@ trap 'rm -rf "$scratch"' EXIT
 cp -r kustomization.yaml namespace.yaml "$home/config" "$scratch/"
 (cd "$scratch" && kubectl kustomize . | sed "s#image: kuberay/operator.*#image: $image#") |
   kubectl apply --server-side --force-conflicts -f - > /dev/null
-kubectl -n kuberay-system rollout status deployment/kuberay-operator --timeout=60s > /dev/null
+kubectl -n kuberay-system rollout status deployment/kuberay-operator --timeout=120s > /dev/null
 echo "KubeRay $(basename "$home") is up"

@@ -130,9 +130,13 @@ class Controller:
 
     def _lead(self) -> Fence | None:
         ttl = self.parts.intervals.lease_ttl
-        before, self._fence = self._fence, None
-        if before is not None and self.parts.election.renew(LEASE, self.holder, before.epoch, ttl):
-            self._fence = before
+        before, kept = self._fence, False
+        try:
+            kept = before is not None and self.parts.election.renew(LEASE, self.holder, before.epoch, ttl)
+        finally:
+            if not kept:  # and not before: a leader that asks is still the leader to who looks meanwhile
+                self._fence = None
+        if kept:
             return before
         epoch = self.parts.election.acquire(LEASE, self.holder, ttl)
         self.parts.engines.reassert()

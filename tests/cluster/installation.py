@@ -195,6 +195,11 @@ class Installation:
     def url(self, component: str) -> str:
         return self.node.service_url(f"{RELEASE}-{component}", self.namespace)
 
+    def wait_for_gateway(self) -> None:
+        """Until it is ready; a probe gives the engines one second, which busy ones may exceed."""
+        ready = f"{self.url('gateway')}/readyz"
+        self.node.until("the gateway is ready", lambda: httpx.get(ready, trust_env=False, timeout=30).is_success)
+
     def status(self) -> Json:
         found: Json = self.node.get("modeldeployment", NAME, self.namespace).get("status") or {}
         return found

@@ -7,7 +7,6 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.cluster import alerts
@@ -76,7 +75,7 @@ def test_a_missing_secret_is_named_and_the_second_try_heals(platform: Installati
     failed = install(node, RELEASE, namespace, [ONE_NODE, platform.values()], platform.home, *_SHORT)
     assert failed.returncode != 0
     assert f"{RELEASE}-receiver" in failed.stderr, failed.stderr
-    assert 'secret "tidegate-receiver" not found' in _warnings(node, namespace)
+    _warned(node, namespace, 'secret "tidegate-receiver" not found')
     node.apply(
         {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "tidegate-receiver"}, "data": secret["data"]},
         namespace=namespace,
@@ -93,10 +92,10 @@ def test_an_image_that_nobody_has_stops_no_pod_that_runs(platform: Installation)
     failed = install(node, RELEASE, namespace, [ONE_NODE, values], platform.home, *_SHORT)
     assert failed.returncode != 0
     assert f"{RELEASE}-gateway" in failed.stderr, failed.stderr
-    assert "operator:0.0.0-nobody-has-it" in _warnings(node, namespace)
+    _warned(node, namespace, "operator:0.0.0-nobody-has-it")
     gateways = {name for name in before if name.startswith(f"{RELEASE}-gateway")}
     assert gateways <= set(platform.pods()), "the gateway was taken away before its successor was there"
-    assert httpx.get(f"{platform.url('gateway')}/readyz", trust_env=False).is_success
+    platform.wait_for_gateway()
     healed = install(node, RELEASE, namespace, [ONE_NODE, platform.values()], platform.home)
     assert healed.returncode == 0, healed.stderr + node.story(namespace)
 
@@ -136,7 +135,7 @@ def _operator_says(platform: Installation) -> list[str]:
     return platform.node.kubectl(*said, namespace=platform.namespace, check=False).splitlines()
 
 
-def _warnings(node: Node, namespace: str) -> str:
-    return node.kubectl(
-        "get", "events", "--field-selector=type=Warning", "-o", "custom-columns=M:.message", namespace=namespace
-    )
+def _warned(node: Node, namespace: str, text: str) -> None:
+    """A kubelet may come to it a while after Helm gave up."""
+    events = ("get", "events", "--field-selector=type=Warning", "-o", "custom-columns=M:.message")
+    node.until(f"an Event says {text}", lambda: text in node.kubectl(*events, namespace=namespace))

@@ -96,6 +96,8 @@ def test_an_engine_loads_its_base_model_from_the_bucket(
     watching = "kubectl -n models get mdep -w\n"  # has no end
     told = documented.commands("create role tidegate-ml", {watching: "", "-n models": f"-n {platform.namespace}"})
     platform_engineer.run(told, seconds=400)
+    can_i = f"kubectl -n {platform.namespace} auth can-i get modeldeployments.tidegate.dev || true"
+    platform.node.until("the engineer's rights are in force", lambda: ml_engineer.run(can_i).strip() == "yes")
     assert NAME in ml_engineer.run(f"kubectl -n {platform.namespace} get mdep")
     for what in ("get secrets", "delete modelruntimes.tidegate.dev"):
         assert ml_engineer.run(f"kubectl -n {platform.namespace} auth can-i {what} || true").strip() == "no"

@@ -188,14 +188,13 @@ def test_without_its_database_nothing_is_half_taken_and_no_pod_ends(
         refused = alerts.post(platform, "refused")
         assert refused.status_code == 503
         assert refused.headers["retry-after"]
-        assert httpx.get(f"{platform.url('gateway')}/readyz", trust_env=False).is_success
+        platform.wait_for_gateway()
         platform.node.until("the receivers leave their Service", lambda: not _ready_receivers(platform), seconds=90)
     finally:
         stands_on.postgres.start()
     platform.node.until("the receivers are back", lambda: len(_ready_receivers(platform)) == 2, seconds=90)
     assert _alerts(stands_on) == ["outlives"]
-    taken = platform.node.until("an alert is taken", lambda: _posted(platform, "refused"), seconds=60)
-    assert taken.json()["new"] == 1
+    platform.node.until("an alert is taken", lambda: _posted(platform, "refused"), seconds=60)
     assert _alerts(stands_on) == ["outlives", "refused"]
     assert platform.pods() == before, "a pod was ended or restarted"
 

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from tidegate.errors import Conflict, ResourceExhausted
 
 LOOPBACK = "127.0.0.1"
-PORTS = range(20_000, 30_000)
+PORTS = range(16_000, 21_000)
 """Where ports are looked for. What a system gives to outgoing connections begins above (Linux 32768, macOS and Windows
-49152), and so do Kubernetes' node ports (30000): a part that listens a minute after its port was found, as an engine
-does once Ray is up, would else now and then find a connection of some program there, for as long as that lasts."""
+49152), and so do Kubernetes' node ports (30000) and those of hack/kube (21248). A part that listens a minute after its
+port was found, as an engine does once Ray is up, would else now and then find a connection of some program there, for
+as long as that lasts."""
 
 
 def is_free(port: int, host: str = LOOPBACK) -> bool:

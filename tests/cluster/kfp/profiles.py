@@ -47,7 +47,10 @@ class Profiles:
         values = merged(VALUE_SETS["base"], {"kfp": kfp, "pipelines": {"namespaces": [PROFILE]}})
         found = Helm(program()).render(values, namespace=namespace)
         mine = [item for item in found if item["metadata"]["name"] == RECEIVER and item["kind"] in _ACCESS]
-        self.backend.node.apply(*mine)
+        node, receiver = self.backend.node, f"system:serviceaccount:{namespace}:{RECEIVER}"
+        node.apply(*mine)
+        can_i = ("auth", "can-i", "create", "runs.pipelines.kubeflow.org", f"--as={receiver}")
+        node.until("its rights are in force", lambda: "yes" in node.kubectl(*can_i, namespace=PROFILE, check=False))
 
     def open(self, **settings: Any) -> KfpApi:
         """The API in the profile."""

@@ -59,8 +59,7 @@ def test_a_drift_becomes_a_retraining_whose_end_the_receiver_knows(
         **RETRAININGS["*"],
         **RETRAININGS[DEPLOYMENT],
     }
-    (request,) = _requests(tidegate)
-    assert (request["key"], request["status"]) == (key, "running")
+    wait_for(lambda: [it["key"] for it in _requests(tidegate) if it["status"] == "running"] == [key], "it runs", 120)
     wait_for(
         lambda: states(backend, run).get(_FIRST_STEP) == "SUCCEEDED", f"{_FIRST_STEP}: {states(backend, run)}", 200
     )

@@ -140,7 +140,7 @@ def test_a_more_important_job_takes_the_place_and_gives_it_back(
 def test_a_queue_that_nobody_made_is_named(
     backend: Backend, kueue: None, compute: Make, pools: dict[str, NodePool]
 ) -> None:
-    step = compute(pools=pools, pendingSeconds=3)
+    step = compute(pools=pools, pendingSeconds=10)
     job = _job("nowhere")
     step.submit(job)
     with pytest.raises(ResourceExhausted, match=r"queue 'not-there': LocalQueue not-there doesn't exist"):

@@ -196,7 +196,7 @@ def cluster(api: KubeApi, home: Path) -> Iterator[Cluster]:
             "TIDEGATE_CLUSTER__METRICS_HOST": "127.0.0.1",
             "TIDEGATE_CLUSTER__METRICS_PORT": str(metrics),
             "TIDEGATE_SCORING__LABEL_HORIZON_SECONDS": "30",
-            "TIDEGATE_INTERVALS__LEASE_TTL": "4",
+            "TIDEGATE_INTERVALS__LEASE_TTL": "12",
         }
         names = {key.removeprefix("TIDEGATE_"): value for key, value in environment.items() if "TIDEGATE_" in key}
         settings = _settings(names)

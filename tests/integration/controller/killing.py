@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,14 +108,11 @@ def controlled(world_of: Callable[[], World], home: Path, outcomes: str, killed_
     """Runs a controller in a process of its own; True when it was killed."""
     child = os.fork()
     if child == 0:
-        diary = Diary(home / "diary.jsonl")
-        world = world_of()
-        if killed_after is not None:
-            killer = Killer(killed_after, diary)
-            for owner, name in BOUNDARIES:
-                setattr(owner, name, killer.around(owner, name))
-            World.around = killer.spare(World.around)  # type: ignore[method-assign]
-        _control(world, diary, outcomes, ticks)
+        try:
+            _control(world_of(), Diary(home / "diary.jsonl"), outcomes, killed_after, ticks)
+        except BaseException:  # it must not go on as the tests' process
+            traceback.print_exc()
+            os._exit(1)
         os._exit(0)
     _, status = os.waitpid(child, 0)
     if not os.WIFSIGNALED(status) and os.WEXITSTATUS(status) != 0:
@@ -122,7 +120,12 @@ def controlled(world_of: Callable[[], World], home: Path, outcomes: str, killed_
     return os.WIFSIGNALED(status)
 
 
-def _control(world: World, diary: Diary, outcomes: str, ticks: int) -> None:
+def _control(world: World, diary: Diary, outcomes: str, killed_after: int | None, ticks: int) -> None:
+    if killed_after is not None:
+        killer = Killer(killed_after, diary)
+        for owner, name in BOUNDARIES:
+            setattr(owner, name, killer.around(owner, name))
+        World.around = killer.spare(World.around)  # type: ignore[method-assign]
     while not world.controller.leads:  # the lease of the one that was killed runs out
         world.controller.round()
         time.sleep(min(0.1, world.lease_ttl / 10))

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
 from serving.controller.loop import Controller
 from serving.gateway.kube_routing import KubeRoutingSource
 from serving.operator.assembly import assemble
-from serving.operator.objects import WATCHED, Objects
+from serving.operator.objects import Objects
 from serving.operator.statuses import decode
 from tests.integration.controller.fakes import KEY
-from tests.integration.controller.world import NAME, World
+from tests.integration.controller.world import LEASE_SECONDS, NAME, World
 from tests.kube_api import ROOT, KubeApi
 from tests.kube_fixtures import install
 from tidegate.adapters.kube.api import KubeApi as Client
@@ -40,7 +39,7 @@ class KubeWorld(World):
         api: KubeApi,
         namespace: str,
         clock: Clock | None = None,
-        lease_ttl: float = 1.0,
+        lease_ttl: float = LEASE_SECONDS,
         database_url: str = "",
     ) -> None:
         self.database_url = database_url or f"sqlite:///{home / 'tidegate.db'}"
@@ -61,11 +60,8 @@ class KubeWorld(World):
 
     @staticmethod
     def install(api: KubeApi) -> None:
-        """Installs tidegate's definitions and RayService's, and waits until all that an operator watches is served."""
+        """Installs tidegate's definitions and RayService's."""
         install(api, *sorted((ROOT / "helm" / "tidegate" / "files" / "crds").glob("*.yaml")), RAY_SERVICE_CRD)
-        for kind in WATCHED:  # established is not yet served: "storage is (re)initializing" for some seconds
-            while api.kubectl("get", f"{kind.plural}.{kind.version.split('/')[0]}", check=False).returncode != 0:
-                time.sleep(0.1)
 
     def another(self) -> Controller:
         settings = Settings(
@@ -83,7 +79,8 @@ class KubeWorld(World):
         return operator.controller
 
     def client(self) -> Client:
-        return Client.from_kubeconfig(self.api.kubeconfig("admin", self.namespace), self.namespace)
+        """With the time that an API server needs on a busy machine."""
+        return Client.from_kubeconfig(self.api.kubeconfig("admin", self.namespace), self.namespace, seconds=60.0)
 
     def again(self) -> World:
         return KubeWorld(self.home, self.api, self.namespace, self.clock, self.lease_ttl, self.database_url)

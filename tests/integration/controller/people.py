@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from typer.testing import CliRunner
 from tests.integration.controller.kube_world import KubeWorld
 from tests.integration.controller.world import NAME, World, deployment
 from tests.kube_api import KubeApi
+from tests.kube_rights import wait_for_rights
 from tidegate.adapters.kube.kinds import OWN
 from tidegate.adapters.kube.person import MANAGER
 from tidegate.cli.main import app
@@ -50,7 +52,7 @@ def operable(kube: KubeApi) -> None:
 @pytest.fixture
 def applied(kube: KubeApi, operable: None, team: str, tmp_path: Path) -> KubeWorld:
     """Version 2 is in the shadow; an administrator applied it, in nobody's name."""
-    made = AppliedWorld(tmp_path, kube, team, lease_ttl=60.0)
+    made = AppliedWorld(tmp_path, kube, team)
     made.set_up()
     made.until("Succeeded")
     made.tick()
@@ -68,13 +70,13 @@ def controlled(world: World) -> Iterator[None]:
         while not stop.wait(0.05):
             world.tick()
 
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+    with ThreadPoolExecutor(1) as beside:
+        working = beside.submit(work)
+        try:
+            yield
+        finally:
+            stop.set()
+        working.result()  # what ended it early is told
 
 
 def be(kube: KubeApi, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,6 +91,7 @@ def be_account(kube: KubeApi, namespace: str, verbs: dict[str, str], monkeypatch
         kube.kubectl("create", "role", resource, *what, namespace=namespace)
         to = (f"--role={resource}", f"--serviceaccount={namespace}:limited")
         kube.kubectl("create", "rolebinding", resource, *to, namespace=namespace)
+    wait_for_rights(kube, namespace)
     config = yaml.safe_load(kube.kubeconfig("alice").read_text())
     config["users"][0]["user"] = {"token": kube.kubectl("create", "token", "limited", namespace=namespace).stdout}
     path = kube.folder / f"{namespace}.limited"

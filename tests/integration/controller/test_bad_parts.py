@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import sqlalchemy as sa
 
@@ -24,7 +26,10 @@ from tidegate.store.tables import arm_windows, pair_events
 pytestmark = pytest.mark.integration
 
 MOODS: tuple[Mood, ...] = ("HTTP 500", "timeout", "HTML", "empty body", "cut off", "another shape")
-_PATIENCE_SECONDS = 0.3
+_IMPATIENT = 0.3
+"""How long one waits for a part that never answers (s); what answers has all the time that a busy machine needs."""
+_PATIENT = 60.0
+Calls = dict[Part, httpx.Client]
 
 
 @pytest.fixture
@@ -34,19 +39,26 @@ def peer(tmp_path: Path) -> Iterator[FaultyPeer]:
 
 
 @pytest.fixture
-def world(make: Make, peer: FaultyPeer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+def calls() -> Calls:
+    """What the controller asks each part with."""
+    return {}
+
+
+@pytest.fixture
+def world(make: Make, peer: FaultyPeer, calls: Calls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     """Version 1 serves; registry and engines are the real adapters, which ask the peer."""
 
     def outside(_: World) -> tuple[Registry, Engines]:
-        rest = MlflowRest(peer.uri, patience=_PATIENCE_SECONDS, timeout=_PATIENCE_SECONDS)
+        rest = MlflowRest(peer.uri, patience=_IMPATIENT, timeout=_PATIENT)
         engines = ServeEngines(
             dashboard_url=peer.uri, token="t", engine_url=peer.uri, lock=tmp_path / "engines.lock", render=render
         )
-        engines._client.timeout = engines._replicas.timeout = _PATIENCE_SECONDS
+        calls.update({"mlflow": rest._client, "ray": engines._client, "replica": engines._replicas})
+        engines._client.timeout = engines._replicas.timeout = _PATIENT
         return MlflowRegistry(peer.uri, cache=tmp_path / "cache", rest=rest), engines
 
     monkeypatch.setattr(World, "outside", outside)
-    made = make(tmp_path, None, 60.0)
+    made = make(tmp_path, None)
     made.set_up()
     made.until("Succeeded")
     for _ in range(2):
@@ -63,37 +75,49 @@ def test_a_ray_that_asks_for_no_token_is_sent_none(peer: FaultyPeer, tmp_path: P
         engines.status("never-declared")
 
 
+@contextmanager
+def out_of_order(peer: FaultyPeer, calls: Calls, part: Part, mood: Mood) -> Iterator[None]:
+    """A part misbehaves meanwhile."""
+    peer.moods[part] = mood
+    calls[part].timeout = _IMPATIENT if mood == "timeout" else _PATIENT
+    yield
+    peer.moods.clear()
+    calls[part].timeout = _PATIENT
+
+
 def degraded(world: World) -> str | None:
     found = next(c for c in world.status["conditions"] if c["type"] == "Degraded")
     return str(found["message"]) if found["status"] == "True" else None
 
 
 @pytest.mark.parametrize("mood", MOODS)
-def test_a_registry_that_answers_nonsense_moves_nothing_and_heals(world: World, peer: FaultyPeer, mood: Mood) -> None:
-    peer.moods["mlflow"] = mood
-    world.nominate("2")
-    for _ in range(2):
-        world.tick()
+def test_a_registry_that_answers_nonsense_moves_nothing_and_heals(
+    world: World, peer: FaultyPeer, calls: Calls, mood: Mood
+) -> None:
+    with out_of_order(peer, calls, "mlflow", mood):
+        world.nominate("2")
+        for _ in range(2):
+            world.tick()
     assert users(world) == {"1": 100.0}
     said = degraded(world) or ""
     assert peer.uri in said, said
     assert "Check the setting mlflow_uri" in said or "tidegate status" in said, said
-    peer.moods.clear()
     world.until("Shadow")
     assert degraded(world) is None
 
 
 @pytest.mark.parametrize("mood", MOODS)
-def test_an_engine_that_answers_nonsense_moves_nothing_and_heals(world: World, peer: FaultyPeer, mood: Mood) -> None:
-    peer.moods["ray"] = mood
-    world.nominate("2")
-    for _ in range(3):
-        world.tick()
+def test_an_engine_that_answers_nonsense_moves_nothing_and_heals(
+    world: World, peer: FaultyPeer, calls: Calls, mood: Mood
+) -> None:
+    with out_of_order(peer, calls, "ray", mood):
+        world.nominate("2")
+        for _ in range(3):
+            world.tick()
     assert (world.state.phase, users(world)) == ("Preflight", {"1": 100.0})
     said = degraded(world) or ""
     assert peer.uri in said, said
     assert "tidegate" in said.split("answer")[-1], said
-    peer.moods.clear()
     world.until("Shadow")
     assert degraded(world) is None
 

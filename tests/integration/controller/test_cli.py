@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -15,7 +15,7 @@ from tests.integration.controller.conftest import Make
 from tests.integration.controller.kube_world import KubeWorld
 from tests.integration.controller.people import controlled
 from tests.integration.controller.world import NAME, RUNTIME, World, deployment
-from tidegate.cli import asking
+from tidegate.cli import asking, rollout
 from tidegate.cli.main import app
 from tidegate.domain.resources import AnyResource, to_manifest
 from tidegate.errors import Conflict, InvalidInput, NotFound, Unavailable
@@ -108,8 +108,15 @@ def test_watch_ends_with_the_rollout(shadowing: World) -> None:
     assert "RolledBack" in run("watch")
 
 
-def test_watch_prints_a_line_for_every_change(shadowing: World) -> None:
-    threading.Timer(1.0, shadowing.ask, ("abort", "ada", "a drill")).start()
+def test_watch_prints_a_line_for_every_change(shadowing: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    look_again, asked = rollout._look_again, list[str]()
+
+    def after_the_first_line(name: str, rollouts: Any) -> Any:
+        if not asked:
+            asked.append(shadowing.ask("abort", "ada", "a drill"))
+        return look_again(name, rollouts)
+
+    monkeypatch.setattr(rollout, "_look_again", after_the_first_line)
     with controlled(shadowing):
         output = run("watch", NAME)
     lines = [

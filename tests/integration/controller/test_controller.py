@@ -138,7 +138,7 @@ def test_a_restarted_controller_goes_on_where_the_last_one_stopped(world: World)
 
 def test_only_one_controller_leads_and_a_stale_one_writes_nothing(make: Make, tmp_path: Path) -> None:
     clock = ManualClock()
-    world = make(tmp_path, clock)
+    world = make(tmp_path, clock, 1.0)
     world.set_up()
     for _ in range(10):
         clock.advance(0.5)
@@ -166,7 +166,7 @@ def test_only_one_controller_leads_and_a_stale_one_writes_nothing(make: Make, tm
 
 def test_an_alias_that_was_wished_before_the_lease_was_lost_is_not_set_afterwards(make: Make, tmp_path: Path) -> None:
     clock = ManualClock()
-    world = make(tmp_path, clock)
+    world = make(tmp_path, clock, 1.0)
     world.set_up()
     world.until("Succeeded")
     world.tick()

@@ -32,7 +32,7 @@ def wire(postgres_url: str) -> Iterator[TcpProxy]:
 def world(kube_api: KubeApi, postgres_url: str, wire: TcpProxy, tmp_path: Path) -> KubeWorld:
     name = create_database(postgres_url)
     url = sa.make_url(postgres_url).set(port=wire.port, database=name).render_as_string(hide_password=False)
-    made = KubeWorld(tmp_path, kube_api, kube_api.make_namespace(), lease_ttl=20.0, database_url=url)
+    made = KubeWorld(tmp_path, kube_api, kube_api.make_namespace(), database_url=url)
     made.set_up()
     made.until("Succeeded")
     made.tick()

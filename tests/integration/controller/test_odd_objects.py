@@ -29,8 +29,8 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def world(kube_api: KubeApi, tmp_path: Path) -> KubeWorld:
-    """With a lease that does not run out by chance: a change of leaders would heal some of this."""
-    made = KubeWorld(tmp_path, kube_api, kube_api.make_namespace(), lease_ttl=60.0)
+    """With a lease that does not run out: a change of leaders would heal some of this."""
+    made = KubeWorld(tmp_path, kube_api, kube_api.make_namespace())
     made.set_up()
     made.until("Succeeded")
     for _ in range(3):

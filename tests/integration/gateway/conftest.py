@@ -78,7 +78,7 @@ class Platform:
 
     def metric(self, name: str) -> float:
         """The sum over a metric's labels."""
-        lines = httpx.get(f"{self.url}/metrics").text.splitlines()
+        lines = httpx.get(f"{self.url}/metrics", timeout=30).text.splitlines()
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
 
     @staticmethod

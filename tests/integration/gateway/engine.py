@@ -20,6 +20,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from tests.ports import free_port
+
 Mode = Literal["ok", "500", "503", "hang", "die", "error-event", "no-done", "html", "refuse", "early-die"]
 
 
@@ -109,8 +111,9 @@ async def _chunks(body: dict[str, Any], words: list[str], usage: dict[str, int],
 
 
 @contextlib.contextmanager
-def running_engine(behaviour: EngineBehaviour, port: int = 0) -> Iterator[str]:
+def running_engine(behaviour: EngineBehaviour, port: int | None = None) -> Iterator[str]:
     """Serves the engine in a thread; yields its base URL."""
+    port = port or free_port()  # no outgoing connection takes it while the engine is away
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", port))
@@ -121,7 +124,7 @@ def running_engine(behaviour: EngineBehaviour, port: int = 0) -> Iterator[str]:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+            yield f"http://127.0.0.1:{port}"
         finally:
             server.should_exit = True
             thread.join(timeout=10)

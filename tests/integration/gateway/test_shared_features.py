@@ -43,7 +43,7 @@ def _events(platform: Platform, event: str) -> list[dict[str, Any]]:
 
 
 def _why(platform: Platform) -> str | None:
-    said: str | None = httpx.get(f"{platform.url}/readyz").json()["stores"]["features"]
+    said: str | None = httpx.get(f"{platform.url}/readyz", timeout=30).json()["stores"]["features"]
     return said
 
 
@@ -114,8 +114,12 @@ def test_features_go_away_and_come_back(
     assert platform.metric(FAILURES) > before
     reasons = [line for line in _events(platform, "features unknown") if line["reason"] == "error"]
     assert "does not answer: ConnectionError" in reasons[-1]["detail"]
-    ready = httpx.get(f"{platform.url}/readyz")
-    assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+
+    def degraded() -> bool:
+        ready = httpx.get(f"{platform.url}/readyz", timeout=30)
+        return (ready.status_code, ready.json()["status"]) == (200, "degraded")
+
+    platform.wait(degraded)
 
     redis.start()
     platform.wait(rendered)

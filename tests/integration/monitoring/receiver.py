@@ -26,7 +26,7 @@ from tidegate.store.retraining import RetrainStore
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
 
-def wait_for(done: Callable[[], Any], seconds: float = 30.0, what: str = "the condition") -> None:
+def wait_for(done: Callable[[], Any], seconds: float = 90.0, what: str = "the condition") -> None:
     deadline = time.monotonic() + seconds
     while not done():
         if time.monotonic() > deadline:
@@ -103,7 +103,7 @@ class ReceiverProcess:
         """SIGTERM; the exit status."""
         assert self.process is not None
         self.process.terminate()
-        return self.process.wait(timeout=10)
+        return self.process.wait(timeout=60)
 
     def post(self, document: Any, *, token: str | None = None, timeout: float = 20.0) -> httpx.Response:
         headers = {"Authorization": f"Bearer {token or self._home.token}"}

@@ -153,15 +153,17 @@ def test_two_receivers_of_one_database_start_one_run_and_one_takes_over(
 def test_a_suppressed_alert_that_still_fires_retrains_after_the_cooldown(
     home: Home, start_receiver: StartReceiver
 ) -> None:
-    receiver = start_receiver(TIDEGATE_RETRAINING__COOLDOWN_SECONDS="3")
+    receiver = start_receiver(TIDEGATE_RETRAINING__COOLDOWN_SECONDS="3600")
     receiver.post(drift_alert(reason="first"))
     wait_for(lambda: len(home.trained()) == 1, what="the first retraining")
     wait_for(lambda: "succeeded" in home.statuses().values(), what="its end")
     receiver.post(drift_alert(reason="second"))
     wait_for(lambda: "suppressed" in home.statuses().values(), what="the suppression")
+    receiver.stop()
+    later = start_receiver(TIDEGATE_RETRAINING__COOLDOWN_SECONDS="1")
 
     def fires_again() -> bool:
-        receiver.post(drift_alert(reason="second"))
+        later.post(drift_alert(reason="second"))
         return len(home.trained()) == 2
 
     wait_for(fires_again, what="the retraining after the cooldown")

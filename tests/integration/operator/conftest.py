@@ -19,7 +19,7 @@ __all__ = ["kube", "kuberay", "namespace"]
 
 @pytest.fixture
 def client(kuberay: KubeApi, namespace: str) -> Client:
-    return Client.from_kubeconfig(kuberay.kubeconfig("admin", namespace), namespace)
+    return Client.from_kubeconfig(kuberay.kubeconfig("admin", namespace), namespace, seconds=60.0)
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ Connect = Callable[[], Client]
 
 @pytest.fixture
 def connect(fragile: KubeApi) -> Connect:
-    """Clients of one namespace of the fragile server, with little patience."""
+    """Clients of one namespace of the fragile server. One that was killed refuses at once."""
     name = fragile.make_namespace()
     config: Path = fragile.kubeconfig("admin", name)
-    return lambda: Client.from_kubeconfig(config, name, seconds=1.0)
+    return lambda: Client.from_kubeconfig(config, name, seconds=60.0)

@@ -77,12 +77,13 @@ def test_a_base_model_is_fetched_like_all_storage_and_given_up_like_it(
 def test_a_log_that_cannot_be_reached_is_said_on_both_sides(
     bucket: str, running: Minio, environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in (("_READ_SECONDS", 1), ("_WRITE_SECONDS", 3.0), ("_TRIES", 1), ("_ROUNDS", 1)):
-        monkeypatch.setattr(object_storage, name, value)
     root = f"s3://{bucket}/log"
     write_rows(root, [row(NOON)])
     running.freeze()
-    _both_fail(root, Unavailable)
+    with monkeypatch.context() as hurried:
+        for name, value in (("_READ_SECONDS", 1), ("_WRITE_SECONDS", 3.0), ("_TRIES", 1), ("_ROUNDS", 1)):
+            hurried.setattr(object_storage, name, value)
+        _both_fail(root, Unavailable)
     running.thaw()
     environment(AWS_SECRET_ACCESS_KEY="not-it")
     _both_fail(root, Denied)

@@ -12,7 +12,7 @@ from serving.controller.engine_keeper import EngineKeeper
 from tidegate.errors import Unavailable
 from tidegate.ports import AdapterSlot, EngineStatus
 
-_SECONDS = 10.0
+_SECONDS = 60.0
 _HELD = EngineStatus(ready=True, url="http://e", adapters=(), replicas_ready=1, replicas_wanted=1, message="")
 
 
@@ -37,7 +37,9 @@ class Hanging:
         return _HELD
 
     def remove(self, runtime: str) -> None:
-        self.removed.append(runtime)
+        with self.asked:
+            self.removed.append(runtime)
+            self.asked.notify_all()
 
     def wait_for(self, runtime: str, times: int) -> None:
         with self.asked:
@@ -84,6 +86,8 @@ def test_an_engine_is_removed_when_its_call_has_ended_and_its_answer_counts_no_m
     engines.wait_for("fast", engines.times["fast"] + 3)
     assert engines.removed == []
     engines.go_on.set()
+    with engines.asked:
+        assert engines.asked.wait_for(lambda: engines.removed, _SECONDS)
     engines.wait_for("fast", engines.times["fast"] + 3)
     assert engines.removed == ["slow"]
     assert keeper.report("slow").status is None
