@@ -55,7 +55,8 @@ def assemble(settings: Settings, *, online: OnlineFeatures | None, clock: Clock 
     stores.try_open()
     features = FeatureLookup(online, clock=clock, metrics=metrics)
     gateway = gateway_id()
-    engine = EngineClient(max_connections=settings.limits.max_concurrency + _EXTRA_CONNECTIONS)
+    connections = settings.limits.max_concurrency + _EXTRA_CONNECTIONS
+    engine = EngineClient(max_connections=connections, monotonic=clock.monotonic)
     pairs = _evidence_writer("pairs", partial(_store_pairs, stores), metrics, _MAX_PAIRS_WAITING)
     windows = _evidence_writer("windows", partial(_store_windows, stores), metrics, _MAX_WINDOWS_WAITING)
     log = _log_writer(settings, metrics)

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from serving.gateway.auth import Principal, authorize
 from serving.gateway.body import read_json
 from serving.gateway.dispatch import Call, Dispatched, T, dispatch
+from serving.gateway.engine_wire import Answer, EngineFailure
 from serving.gateway.features import render
 from serving.gateway.identity import header_user
 from serving.gateway.metrics import Outcome
@@ -19,7 +20,7 @@ from serving.gateway.parts import Parts
 from serving.gateway.recorder import Ending, Result
 from serving.gateway.stream import StreamedAnswer, StreamSession
 from serving.gateway.turn import Turn
-from serving.gateway.upstream import Answer, EngineFailure, EngineStream
+from serving.gateway.upstream import EngineStream
 from serving.gateway.validation import Ask, Kind, parse_ask
 from serving.gateway.wire import Envelope, failure_error
 from tidegate.domain.example import Message

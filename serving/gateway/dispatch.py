@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from serving.gateway.upstream import EngineFailure
+from serving.gateway.engine_wire import EngineFailure
 from tidegate.domain.routing import Arm, RoutingTable
 
 T = TypeVar("T")

@@ -12,6 +12,9 @@ from serving.gateway.metrics import CONTENT_TYPE
 from serving.gateway.parts import Parts
 
 _ENGINE_SECONDS = 1.0
+_BUSY_SECONDS = 15.0
+"""An engine that is silent to a probe, but answered somebody so lately, is busy. Were it told as away, every gateway
+would leave its Service at the same moment: the busiest one."""
 _REMEMBER_SECONDS = 1.0  # probes of many load balancers must not become load on the engines
 
 
@@ -71,7 +74,12 @@ class Health:
             now = self._parts.clock.monotonic()
             if self._engines is not None and now < self._engines[0] and sorted(self._engines[1]) == targets:
                 return self._engines[1]
-            found = await asyncio.gather(*(self._parts.engine.reachable(target, _ENGINE_SECONDS) for target in targets))
+            found = await asyncio.gather(*(self._answers(target) for target in targets))
             engines = dict(zip(targets, found, strict=True))
             self._engines = (now + _REMEMBER_SECONDS, engines)
             return engines
+
+    async def _answers(self, target: str) -> bool:
+        engine = self._parts.engine
+        said = await engine.probe(target, _ENGINE_SECONDS)
+        return said == "answers" or (said == "silent" and engine.silence(target) < _BUSY_SECONDS)

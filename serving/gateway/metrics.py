@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from serving.gateway.upstream import FailureKind
+from serving.gateway.engine_wire import FailureKind
 from tidegate.domain.evidence import ArmOutcome
 from tidegate.domain.routing import RoutingTable
 

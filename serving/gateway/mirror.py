@@ -10,10 +10,11 @@ import asyncio
 from collections import OrderedDict
 
 from serving.gateway.batching import BatchWriter
+from serving.gateway.engine_wire import EngineFailure
 from serving.gateway.features import named, render
 from serving.gateway.metrics import Metrics
 from serving.gateway.turn import Turn
-from serving.gateway.upstream import EngineClient, EngineFailure
+from serving.gateway.upstream import EngineClient
 from tidegate.clock import Clock
 from tidegate.domain.evidence import ArmAnswer, Pair
 from tidegate.domain.routing import Arm, RoutingTable, bucket

@@ -10,11 +10,12 @@ from typing import Literal
 
 from serving.gateway.batching import BatchWriter
 from serving.gateway.dispatch import Dispatched
+from serving.gateway.engine_wire import Answer
 from serving.gateway.features import named
 from serving.gateway.metrics import Metrics, Outcome
 from serving.gateway.mirror import Mirroring, failed_answer
 from serving.gateway.turn import Turn
-from serving.gateway.upstream import Answer, EngineStream
+from serving.gateway.upstream import EngineStream
 from serving.gateway.windows import ArmCounter
 from tidegate.clock import Clock
 from tidegate.domain.evidence import ArmAnswer

@@ -12,10 +12,11 @@ from starlette.types import Receive, Scope, Send
 
 from serving.gateway.dispatch import Dispatched
 from serving.gateway.drain import Drain
+from serving.gateway.engine_wire import EngineFailure, Piece
 from serving.gateway.metrics import Outcome
 from serving.gateway.recorder import Ending
 from serving.gateway.turn import Turn
-from serving.gateway.upstream import EngineFailure, EngineStream, Piece
+from serving.gateway.upstream import EngineStream
 from serving.gateway.wire import DONE, Envelope, event, failure_error
 from tidegate.logging import get_logger
 

@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from serving.gateway.engine_wire import Answer, EngineFailure
 from serving.gateway.openai_errors import ApiError
-from serving.gateway.upstream import Answer, EngineFailure
 from serving.gateway.validation import Kind
 
 DONE = b"data: [DONE]\n\n"

@@ -17,7 +17,7 @@ from tests.integration.engines.platform import ray_head, until
 from tidegate.adapters.base_model import resolve_base_model
 from tidegate.adapters.serve_engines import ServeEngines, engines_from_settings
 from tidegate.errors import Unavailable
-from tidegate.ports import AdapterSlot
+from tidegate.ports import AdapterSlot, EngineStatus
 from tidegate.settings import Settings, load_settings
 
 BASE = "smollm2-135m-instruct"
@@ -66,17 +66,30 @@ class Engine:
         until("the engine is ready", self.ready, seconds=120)
 
     def ready(self) -> bool:
-        """Not while a replica does not answer either: what it holds is not known then."""
+        status = self.status()
+        return status is not None and status.ready
+
+    def gone(self, adapter: str) -> bool:
+        """Whether the engine is known to hold this adapter no more."""
+        status = self.status()
+        return status is not None and adapter not in status.adapters
+
+    def message(self) -> str:
+        status = self.status()
+        return status.message if status is not None else ""
+
+    def status(self) -> EngineStatus | None:
+        """None while a replica does not answer: what it holds is not known then."""
         try:
-            return self.port.status(RUNTIME).ready
+            return self.port.status(RUNTIME)
         except Unavailable:
-            return False
+            return None
 
     def replica(self) -> tuple[str, int]:
         """(replica id, process id) of the only replica."""
         headers = {"authorization": f"Bearer {self.settings.ray_token_path.read_text()}"}
         url = f"{self.settings.ray_dashboard_url}/api/serve/applications/"
-        application = httpx.get(url, headers=headers).json()["applications"][RUNTIME]
+        application = httpx.get(url, headers=headers, timeout=60).json()["applications"][RUNTIME]
         (replica,) = (
             replica
             for deployment in application["deployments"].values()
@@ -87,7 +100,7 @@ class Engine:
 
     def requests(self) -> int:
         """Requests under way in the replica."""
-        count: int = httpx.get(f"{self.url}/status").json()["requests"]
+        count: int = httpx.get(f"{self.url}/status", timeout=60).json()["requests"]
         return count
 
 

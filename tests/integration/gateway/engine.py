@@ -10,7 +10,7 @@ import contextlib
 import json
 import socket
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -32,6 +32,7 @@ class EngineBehaviour:
     modes: dict[str, Mode] = field(default_factory=dict)
     answers: dict[str, str] = field(default_factory=dict)
     held: bool = False  # answers wait until this is False again
+    silent: bool = False  # as `held`, for probes
     fail_first: int = 0
     asked: list[dict[str, Any]] = field(default_factory=list)
 
@@ -73,12 +74,17 @@ def engine_app(behaviour: EngineBehaviour) -> Starlette:
             {"id": "x", "object": "chat.completion", "model": model, "choices": [choice], "usage": usage}
         )
 
+    chats = Route("/v1/chat/completions", chat, methods=["POST"])
+    return Starlette(routes=[chats, Route("/v1/models", _models(behaviour), methods=["GET"])])
+
+
+def _models(behaviour: EngineBehaviour) -> Callable[[Request], Awaitable[Response]]:
     async def models(_: Request) -> Response:
+        while behaviour.silent:
+            await asyncio.sleep(0.02)
         return JSONResponse({"object": "list", "data": []})
 
-    return Starlette(
-        routes=[Route("/v1/chat/completions", chat, methods=["POST"]), Route("/v1/models", models, methods=["GET"])]
-    )
+    return models
 
 
 async def _broken() -> AsyncIterator[bytes]:
@@ -117,6 +123,7 @@ def running_engine(behaviour: EngineBehaviour, port: int | None = None) -> Itera
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", port))
+        listener.listen()  # from now on: who comes before the server runs waits
         config = uvicorn.Config(
             engine_app(behaviour), log_level="critical", lifespan="off", timeout_graceful_shutdown=1
         )
