@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from typing import Any
 
 from tests.kube_api import KubeApi
 
@@ -32,8 +33,16 @@ def wait_for_rights(api: KubeApi, namespace: str) -> None:
 
 def may(api: KubeApi, user: str, resource: tuple[str, str], verb: str, where: str, groups: Iterable[str] = ()) -> bool:
     """Whether a user may do this to a resource (API group, and name or name/subresource) in a namespace."""
+    review = access_review(user, resource, verb, where, groups)
+    said = api.request("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
+    return bool(said.raise_for_status().json()["status"]["allowed"])
+
+
+def access_review(
+    user: str, resource: tuple[str, str], verb: str, where: str, groups: Iterable[str] = ()
+) -> dict[str, Any]:
+    """The SubjectAccessReview that asks so."""
     group, (name, _, sub) = resource[0], resource[1].partition("/")
     asked = {"namespace": where, "verb": verb, "group": group, "resource": name, "subresource": sub}
-    body = {"spec": {"user": user, "groups": [*groups, "system:authenticated"], "resourceAttributes": asked}}
-    said = api.request("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", body)
-    return bool(said.raise_for_status().json()["status"]["allowed"])
+    spec = {"user": user, "groups": [*groups, "system:authenticated"], "resourceAttributes": asked}
+    return {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}

@@ -194,7 +194,8 @@ def test_without_its_database_nothing_is_half_taken_and_no_pod_ends(
         stands_on.postgres.start()
     platform.node.until("the receivers are back", lambda: len(_ready_receivers(platform)) == 2, seconds=90)
     assert _alerts(stands_on) == ["outlives"]
-    platform.node.until("an alert is taken", lambda: _posted(platform, "refused"), seconds=60)
+    taken = platform.node.until("an alert is taken", lambda: _posted(platform, "refused"), seconds=60)
+    assert taken.json()["new"] == 1
     assert _alerts(stands_on) == ["outlives", "refused"]
     assert platform.pods() == before, "a pod was ended or restarted"
 

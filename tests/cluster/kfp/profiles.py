@@ -13,6 +13,7 @@ from tests.cluster.helm import program
 from tests.cluster.kfp.backend import Backend, script
 from tests.integration.chart.charts import Helm, merged
 from tests.integration.chart.value_sets import VALUE_SETS
+from tests.kube_rights import access_review
 from tidegate.adapters.kfp_client import KfpApi
 from tidegate.ids import new_id
 from tidegate.kfp_settings import KfpSettings
@@ -53,9 +54,8 @@ class Profiles:
 
     def _may_create_runs(self, namespace: str) -> bool:
         """`kubectl auth can-i` asks of no resource that the API server itself does not have."""
-        asked = {"namespace": PROFILE, "group": "pipelines.kubeflow.org", "resource": "runs", "verb": "create"}
-        spec = {"user": f"system:serviceaccount:{namespace}:{RECEIVER}", "resourceAttributes": asked}
-        review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
+        receiver = f"system:serviceaccount:{namespace}:{RECEIVER}"
+        review = access_review(receiver, ("pipelines.kubeflow.org", "runs"), "create", PROFILE)
         said = ("create", "-f", "-", "-o", "jsonpath={.status.allowed}")
         return self.backend.node.kubectl(*said, stdin=json.dumps(review)) == "true"
 

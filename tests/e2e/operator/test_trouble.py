@@ -102,7 +102,7 @@ def test_an_operator_that_is_killed_in_mid_rollout_goes_on_and_does_nothing_twic
         epoch = platform.status["epoch"]
         platform.processes.kill("operator")
         platform.processes.start("operator", "serving.operator")
-        platform.until("it goes on", lambda status: status["epoch"] > epoch or status["pairs"] > 12)
+        platform.until("it goes on", lambda status: status["epoch"] > epoch or status["pairs"] > 12, seconds=120)
         platform.ask("Abort", "alice", reason="a drill")
         status = platform.phase("RolledBack")
     assert status["stable"] == stable

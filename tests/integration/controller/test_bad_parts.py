@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,12 +74,13 @@ def test_a_ray_that_asks_for_no_token_is_sent_none(peer: FaultyPeer, tmp_path: P
         engines.status("never-declared")
 
 
-@contextmanager
-def out_of_order(peer: FaultyPeer, calls: Calls, part: Part, mood: Mood) -> Iterator[None]:
-    """A part misbehaves meanwhile."""
+def nominated_amid(world: World, peer: FaultyPeer, calls: Calls, part: Part, mood: Mood, rounds: int) -> None:
+    """Nominates version 2 while a part misbehaves, for so many rounds; then it is sound again."""
     peer.moods[part] = mood
     calls[part].timeout = _IMPATIENT if mood == "timeout" else _PATIENT
-    yield
+    world.nominate("2")
+    for _ in range(rounds):
+        world.tick()
     peer.moods.clear()
     calls[part].timeout = _PATIENT
 
@@ -94,10 +94,7 @@ def degraded(world: World) -> str | None:
 def test_a_registry_that_answers_nonsense_moves_nothing_and_heals(
     world: World, peer: FaultyPeer, calls: Calls, mood: Mood
 ) -> None:
-    with out_of_order(peer, calls, "mlflow", mood):
-        world.nominate("2")
-        for _ in range(2):
-            world.tick()
+    nominated_amid(world, peer, calls, "mlflow", mood, rounds=2)
     assert users(world) == {"1": 100.0}
     said = degraded(world) or ""
     assert peer.uri in said, said
@@ -110,10 +107,7 @@ def test_a_registry_that_answers_nonsense_moves_nothing_and_heals(
 def test_an_engine_that_answers_nonsense_moves_nothing_and_heals(
     world: World, peer: FaultyPeer, calls: Calls, mood: Mood
 ) -> None:
-    with out_of_order(peer, calls, "ray", mood):
-        world.nominate("2")
-        for _ in range(3):
-            world.tick()
+    nominated_amid(world, peer, calls, "ray", mood, rounds=3)
     assert (world.state.phase, users(world)) == ("Preflight", {"1": 100.0})
     said = degraded(world) or ""
     assert peer.uri in said, said
@@ -123,15 +117,13 @@ def test_an_engine_that_answers_nonsense_moves_nothing_and_heals(
 
 
 @pytest.mark.parametrize("mood", ["HTTP 500", "HTML", "empty body", "another shape"])
-def test_replicas_that_answer_nonsense_hold_no_version_for_sure(world: World, peer: FaultyPeer, mood: Mood) -> None:
-    peer.moods["replica"] = mood
-    world.nominate("2")
-    for _ in range(3):
-        world.tick()
+def test_replicas_that_answer_nonsense_hold_no_version_for_sure(
+    world: World, peer: FaultyPeer, calls: Calls, mood: Mood
+) -> None:
+    nominated_amid(world, peer, calls, "replica", mood, rounds=3)
     assert (world.state.phase, world.state.reason) == ("Preflight", "LoadingAdapter")
     assert "1 of 1 replicas of engine 'local' do not answer" in world.state.message
     assert users(world) == {"1": 100.0}
-    peer.moods.clear()
     world.until("Shadow")
 
 

@@ -87,16 +87,20 @@ class Engine:
 
     def replica(self) -> tuple[str, int]:
         """(replica id, process id) of the only replica."""
-        headers = {"authorization": f"Bearer {self.settings.ray_token_path.read_text()}"}
-        url = f"{self.settings.ray_dashboard_url}/api/serve/applications/"
-        application = httpx.get(url, headers=headers, timeout=60).json()["applications"][RUNTIME]
         (replica,) = (
             replica
-            for deployment in application["deployments"].values()
+            for deployment in self.application()["deployments"].values()
             for replica in deployment["replicas"]
             if replica["state"] == "RUNNING"
         )
         return replica["replica_id"], replica["pid"]
+
+    def application(self) -> dict[str, Any]:
+        """What Ray Serve says of it."""
+        headers = {"authorization": f"Bearer {self.settings.ray_token_path.read_text()}"}
+        url = f"{self.settings.ray_dashboard_url}/api/serve/applications/"
+        found: dict[str, Any] = httpx.get(url, headers=headers, timeout=60).json()["applications"][RUNTIME]
+        return found
 
     def requests(self) -> int:
         """Requests under way in the replica."""

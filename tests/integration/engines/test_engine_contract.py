@@ -167,18 +167,10 @@ def test_adapters_come_and_go_while_requests_run(
 
 
 def test_declaring_the_same_again_changes_nothing(engine: Engine, slots: Sequence[AdapterSlot]) -> None:
-    def deployed() -> float:
-        headers = {"authorization": f"Bearer {engine.settings.ray_token_path.read_text()}"}
-        url = f"{engine.settings.ray_dashboard_url}/api/serve/applications/"
-        seconds: float = httpx.get(url, headers=headers, timeout=60).json()["applications"][RUNTIME][
-            "last_deployed_time_s"
-        ]
-        return seconds
-
     engine.declare_and_wait(*slots[:2])
-    before = deployed()
+    before = engine.application()["last_deployed_time_s"]
     engine.declare(*slots[:2])
-    assert deployed() == before
+    assert engine.application()["last_deployed_time_s"] == before
 
 
 def test_an_engine_says_how_many_replicas_it_has_and_on_how_many_nodes(engine: Engine) -> None:

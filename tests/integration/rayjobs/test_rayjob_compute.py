@@ -94,6 +94,7 @@ def test_a_job_is_carried_out_and_cleaned_up(
     step, waiting = compute(), _with(job, until=str(tmp_path / "go"))
     lines = _followed(step, waiting)
     assert [line for line in lines if not line.startswith("RayJob")] == ["begun", "nearly done"]
+    assert f"RayJob {NAME}: Running" in lines
     assert step.result(KEY) == {"times": 1}
     assert client.get(RAY_JOB, NAME) is None
     again = compute()
@@ -190,7 +191,7 @@ def test_a_job_that_nobody_follows_ends_itself(
         folder.outcome(1).unwrap()  # type: ignore[union-attr]
     (tmp_path / "never").touch()
     step.submit(waiting)
-    assert step.result(KEY)
+    assert step.result(KEY) == {"times": _times(job)}  # 1 where the first was given up before it began
     assert list(operator.jobs) == [NAME, rayjob_name(KEY, 2)], "the next try begins anew"
 
 
