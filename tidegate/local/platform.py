@@ -23,7 +23,7 @@ from tidegate.api_keys import ensure_default_keys
 from tidegate.attestation import load_or_create_key
 from tidegate.errors import Conflict, ResourceExhausted, Unavailable
 from tidegate.local.parts import PARTS, PORT_NAMES, build_parts, endpoints
-from tidegate.local.ports import allocate
+from tidegate.local.ports import allocate, read_ports
 from tidegate.local.process import Part, ProcessBook
 from tidegate.platform_file import read_platform_file, write_platform_file
 from tidegate.settings import Settings, load_settings, variable
@@ -143,7 +143,7 @@ class LocalPlatform:
             for part in ("gateway", "receiver")
             if os.environ.get(variable(f"{part}_port"))
         }
-        ports = allocate(PORT_NAMES, remembered.get("ports", {}), held, fixed)
+        ports = allocate(PORT_NAMES, read_ports(remembered.get("ports")), held, fixed)
         write_platform_file(self.home, {**remembered, **endpoints(ports), "ports": ports})
         return build_parts(self.settings, ports)
 

@@ -6,10 +6,12 @@ import itertools
 import secrets
 import socket
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from tidegate.errors import Conflict, ResourceExhausted
 
 LOOPBACK = "127.0.0.1"
+_LAST_PORT = 65_535
 PORTS = range(16_000, 21_000)
 """Where ports are looked for. What a system gives to outgoing connections begins above (Linux 32768, macOS and Windows
 49152), and so do Kubernetes' node ports (30000) and those of hack/kube (21248). A part that listens a minute after its
@@ -26,6 +28,13 @@ def is_free(port: int, host: str = LOOPBACK) -> bool:
         except OSError:
             return False
     return True
+
+
+def read_ports(written: Any) -> dict[str, int]:
+    """Of what a file says by name, that which is a port; a name without one gets a new one."""
+    if not isinstance(written, dict):
+        return {}
+    return {name: port for name, port in written.items() if type(port) is int and 0 < port <= _LAST_PORT}
 
 
 def allocate(

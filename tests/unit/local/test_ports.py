@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from tests.ports import free_port
 from tests.ports import free_ports as ports_of_tests
 from tidegate.errors import Conflict, ResourceExhausted
-from tidegate.local.ports import LOOPBACK, PORTS, allocate, free_ports, is_free
+from tidegate.local.ports import LOOPBACK, PORTS, allocate, free_ports, is_free, read_ports
 
 
 @pytest.fixture
@@ -41,6 +42,14 @@ def test_ports_that_are_taken_or_spoken_for_are_passed_over(taken: int) -> None:
     assert free_ports(1, among=among, taken=[spoken_for]) == [free]
     with pytest.raises(ResourceExhausted, match="only 2 are free, and 3 are needed"):
         free_ports(3, among=among)
+
+
+@pytest.mark.parametrize(
+    "written", [None, [], "16001", {"gateway": "abc"}, {"gateway": -4}, {"gateway": 70_000}, {"gateway": True}]
+)
+def test_a_file_that_somebody_edited_is_read_for_what_are_ports(written: Any) -> None:
+    assert read_ports(written) == {}
+    assert read_ports({"gateway": -4, "engine": 65_535}) == {"engine": 65_535}
 
 
 def test_a_chosen_port_is_taken_or_refused_never_replaced(taken: int) -> None:
