@@ -80,8 +80,12 @@ class KfpStandIn:
         self._server.shutdown()
         self._server.server_close()
 
-    def end(self, run: str, state: str, *, step: str = "prepare", log: str = "") -> None:
-        """A run of one step comes to this state, by one more try of the step, whose pod wrote this."""
+    def end(self, run: str, state: str, *, step: str = "prepare", log: str = "", told: str = "") -> None:
+        """A run of one step comes to this state, by one more try of the step, whose pod wrote this.
+
+        Args:
+            told: in which state the tasks are told, when that is another one: the real one writes them a moment later.
+        """
         node, now = f"wf-{run[:5]}-{len(self.logs) + 100}", _now()
         tries = self.tries.setdefault((run, step), [])
         tries.append(node)
@@ -92,7 +96,7 @@ class KfpStandIn:
                 {
                     "task_id": str(uuid.uuid4()),
                     "display_name": name,
-                    "state": state,
+                    "state": told or state,
                     "start_time": now,
                     "end_time": now,
                     "child_tasks": [{"pod_name": pod} for pod in pods],
@@ -102,6 +106,11 @@ class KfpStandIn:
         }
         self.runs[run] |= {"state": state, "finished_at": now}
         self.runs[run]["state_history"].append({"update_time": now, "state": state})
+
+    def tell(self, run: str, state: str) -> None:
+        """Its tasks are told now."""
+        for task in self.runs[run]["run_details"]["task_details"]:
+            task["state"] = state
 
     # --- what it answers ---------------------------------------------------------------------------------------------
 
@@ -185,6 +194,8 @@ class KfpStandIn:
         # As 2.14: it was CANCELING for a moment, and the record does not say so.
         found["state_history"].append({"update_time": _now(), "state": "FAILED"})
         found |= {"state": "FAILED", "finished_at": _now()}
+        found.setdefault("run_details", {"task_details": [{"display_name": "root"}]})
+        self.tell(run, "FAILED")
         return {}
 
     def _log(self, pod: str) -> str:

@@ -88,6 +88,19 @@ class KfpContract:
         finally:
             kfp.terminate(made.id)
 
+    def test_an_ended_run_tells_how_its_tasks_ended_a_moment_later(self, kfp: KfpApi, package: Package) -> None:
+        upload(kfp, package, "1.0-abc")
+        version, name = find_version(kfp, package.name), f"run-{new_id().lower()}"
+        made = start(kfp, name, package.name, version, {"seconds": 1})
+        kfp.terminate(made.id)
+        limit = time.monotonic() + 120
+        while not (run := kfp.run(made.id)).ended or run.awaits_tasks():
+            assert time.monotonic() < limit, run
+            time.sleep(0.1)
+        assert run.finished is not None
+        assert "failed" in {task.state for task in run.tasks}
+        assert run.closed() == run, "none is told as running, and nothing has to be assumed"
+
     @pytest.mark.parametrize(
         ("arguments", "said"),
         [({}, "seconds"), ({"seconds": "1"}, "'1', which is no Integer"), ({"seconds": 1, "secs": 2}, "'secs'")],

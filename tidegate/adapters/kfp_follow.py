@@ -117,9 +117,11 @@ def follow(
             found = api.run(run)
             terminated |= found.terminated
             found = replace(found, terminated=terminated)  # KFP itself forgets it
+            over = found.ended and not found.awaits_tasks()
+            found = found.closed() if over else found
             for event in _news(api, found, seen, pods):
                 on_event(event)
-            failure = why(api, found, pods) if found.ended and found.state != "succeeded" else None
+            failure = why(api, found, pods) if over and found.state != "succeeded" else None
             lost_since = 0.0
         except Unavailable:
             lost_since = lost_since or time.monotonic()
@@ -129,7 +131,7 @@ def follow(
             continue
         if failure is not None:
             raise failure
-        if found.ended:
+        if over:
             return found
         time.sleep(poll_seconds)
 

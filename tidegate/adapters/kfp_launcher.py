@@ -93,7 +93,7 @@ class KfpRunLauncher:
         A run that nothing says anything about is not begun again: it may have been a gate's no.
 
         Raises:
-            Unavailable: KFP does not answer now.
+            Unavailable: KFP does not answer now, or does not tell yet how the run's steps ended.
         """
         found = self._find(run)
         if found is None:
@@ -101,6 +101,12 @@ class KfpRunLauncher:
         if not found.ended or found.state == "succeeded":
             return None
         details = self._api.run(found.id)
+        if details.awaits_tasks():
+            raise Unavailable(
+                f"run {run} has failed, and Kubeflow Pipelines does not tell yet at which step",
+                next_step="It does within a minute; ask again.",
+            )
+        details = details.closed()
         error = why(self._api, details, self._pods)
         if isinstance(error, ReasonUnknown):
             error = self._verdict(run, details) or error

@@ -20,6 +20,8 @@ from tidegate.adapters.kfp_packages import Package
 from tidegate.errors import GateFailed, Unavailable
 from tidegate.wire import PROGRESS_MARK, error_to_line
 
+GATE = GateFailed("exact_match 0.41 is below 0.6", next_step="Train longer.")
+
 
 def _started(kfp: KfpApi, package: Package) -> str:
     upload(kfp, package, "1")
@@ -28,8 +30,7 @@ def _started(kfp: KfpApi, package: Package) -> str:
 
 def test_a_failing_gate_comes_back_with_its_reasons(kfp: KfpApi, stand_in: KfpStandIn, package: Package) -> None:
     run = _started(kfp, package)
-    gate = GateFailed("exact_match 0.41 is below 0.6", next_step="Train longer.")
-    stand_in.end(run, "FAILED", step="evaluate", log=f"{PROGRESS_MARK}batch 1\nerror: x\n{error_to_line(gate)}\n")
+    stand_in.end(run, "FAILED", step="evaluate", log=f"{PROGRESS_MARK}batch 1\nerror: x\n{error_to_line(GATE)}\n")
     told: list[RunEvent] = []
     with pytest.raises(GateFailed, match=r"step 'evaluate' of run 'r': exact_match 0\.41") as caught:
         follow(kfp, run, told.append, poll_seconds=0.01)
@@ -39,6 +40,60 @@ def test_a_failing_gate_comes_back_with_its_reasons(kfp: KfpApi, stand_in: KfpSt
         ("line", "batch 1"),
         ("failed", "evaluate"),
     ]
+
+
+@pytest.mark.parametrize("before", ["nothing of the step", "the step running"])
+def test_a_run_s_end_is_told_before_its_steps_are(
+    kfp: KfpApi, stand_in: KfpStandIn, package: Package, before: str
+) -> None:
+    run = _started(kfp, package)
+    stand_in.end(run, "FAILED", step="evaluate", log=f"{error_to_line(GATE)}\n", told="RUNNING")
+    tasks = stand_in.runs[run]["run_details"]["task_details"]
+    if before == "nothing of the step":
+        stand_in.runs[run]["run_details"]["task_details"] = [task for task in tasks if task["display_name"] == "root"]
+    told: list[RunEvent] = []
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(follow, kfp, run, told.append, poll_seconds=0.01)
+        asked = len(stand_in.asked)
+        while len(stand_in.asked) < asked + 9:
+            assert not following.done(), following.exception()
+            time.sleep(0.01)
+        stand_in.runs[run]["run_details"]["task_details"] = tasks
+        stand_in.tell(run, "FAILED")
+        with pytest.raises(GateFailed, match=r"step 'evaluate' of run 'r': exact_match 0\.41"):
+            following.result(30)
+    assert [event.kind for event in told] == ["started", "failed"]
+
+
+def test_the_last_words_of_a_run_that_succeeded_are_told(kfp: KfpApi, stand_in: KfpStandIn, package: Package) -> None:
+    run = _started(kfp, package)
+    stand_in.end(run, "SUCCEEDED", log=f"{PROGRESS_MARK}begins\n", told="RUNNING")
+    told: list[str] = []
+
+    def hear(event: RunEvent) -> None:
+        told.append(event.text or event.kind)
+        if event.text == "begins":
+            stand_in.logs[next(iter(stand_in.logs))] += f"{PROGRESS_MARK}ends\n"
+            stand_in.tell(run, "SUCCEEDED")
+
+    assert follow(kfp, run, hear, poll_seconds=0.01).state == "succeeded"
+    assert told == ["started", "begins", "ends", "succeeded"]
+
+
+@pytest.mark.parametrize("state", ["FAILED", "SUCCEEDED"])
+def test_steps_whose_end_kfp_never_wrote_ended_as_their_run(
+    kfp: KfpApi, stand_in: KfpStandIn, package: Package, state: str
+) -> None:
+    run = _started(kfp, package)
+    stand_in.end(run, state, step="evaluate", log=f"{error_to_line(GATE)}\n", told="RUNNING")
+    stand_in.runs[run]["finished_at"] = "2026-01-01T00:00:00Z"
+    told: list[RunEvent] = []
+    if state == "FAILED":
+        with pytest.raises(GateFailed, match=r"step 'evaluate' of run 'r': exact_match 0\.41"):
+            follow(kfp, run, told.append, poll_seconds=0.01)
+    else:
+        assert follow(kfp, run, told.append, poll_seconds=0.01).state == "succeeded"
+    assert [event.kind for event in told] == ["started", state.lower()]
 
 
 def test_a_run_that_somebody_ended_says_what_kfp_says(kfp: KfpApi, stand_in: KfpStandIn, package: Package) -> None:
@@ -80,8 +135,8 @@ def test_each_try_of_a_step_is_told_from_its_beginning(kfp: KfpApi, stand_in: Kf
             stand_in.end(run, "RUNNING", log=f"{PROGRESS_MARK}begins again\n{PROGRESS_MARK}batch 1\n")
         if event.text == "batch 1" and told.count("batch 1") == 2:
             stand_in.logs[next(reversed(stand_in.logs))] += f"{PROGRESS_MARK}batch 3\n"
-            for run_state in (stand_in.runs[run], *stand_in.runs[run]["run_details"]["task_details"]):
-                run_state["state"] = "SUCCEEDED"
+            stand_in.runs[run]["state"] = "SUCCEEDED"
+            stand_in.tell(run, "SUCCEEDED")
 
     assert follow(kfp, run, hear, poll_seconds=0.01).state == "succeeded"
     first_try, second_try = ["begins", "pods wait", "batch 1", "batch 2"], ["begins again", "batch 1", "batch 3"]

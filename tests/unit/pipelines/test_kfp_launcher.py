@@ -130,6 +130,23 @@ def test_only_what_the_infrastructure_failed_is_tried_again(
     assert error.problem in failure.reason
 
 
+def test_a_failure_is_judged_when_kfp_has_told_its_step(kfp: KfpApi, stand_in: KfpStandIn, retrain: Package) -> None:
+    upload(kfp, retrain, "1")
+    launcher = KfpRunLauncher(KfpSettings(url=stand_in.url))
+    launcher.start(retrain_request())
+    (run,) = stand_in.runs
+    lost = error_to_line(Unavailable("the node was lost"))
+    stand_in.end(run, "FAILED", step="evaluate", log=lost, told="RUNNING")
+    with pytest.raises(Unavailable, match="does not tell yet at which step"):
+        launcher.failure("retrain-1")
+    stand_in.tell(run, "FAILED")
+    assert (failure := launcher.failure("retrain-1")) is not None
+    assert failure.transient
+    stand_in.tell(run, "RUNNING")
+    stand_in.runs[run]["finished_at"] = "2026-01-01T00:00:00Z"
+    assert launcher.failure("retrain-1") == failure, "and what it never wrote is not waited for"
+
+
 def test_a_verdict_that_cannot_be_read_now_is_read_later(kfp: KfpApi, stand_in: KfpStandIn, retrain: Package) -> None:
     upload(kfp, retrain, "1")
     launcher = KfpRunLauncher(KfpSettings(url=stand_in.url))
