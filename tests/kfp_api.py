@@ -193,10 +193,15 @@ class KfpStandIn:
         found = self._found(self.runs, run, "Run")
         # As 2.14: it was CANCELING for a moment, and the record does not say so.
         found["state_history"].append({"update_time": _now(), "state": "FAILED"})
-        found |= {"state": "FAILED", "finished_at": _now()}
+        found |= {"state": "FAILED", "finished_at": _now(), "_stopped": True}
         found.setdefault("run_details", {"task_details": [{"display_name": "root"}]})
         self.tell(run, "FAILED")
         return {}
+
+    def _workflow(self, run: str) -> Json:
+        found = self._found(self.runs, run, "Run")
+        spec = {"activeDeadlineSeconds": 0} if found.get("_stopped") else {}
+        return {"run": {"id": run}, "pipeline_runtime": {"workflow_manifest": json.dumps({"spec": spec})}}
 
     def _log(self, pod: str) -> str:
         if pod not in self.logs:
@@ -272,6 +277,7 @@ _ROUTES: list[tuple[str, Any]] = [
     (f"DELETE recurringruns/{_ID}", lambda api, _q, _d, key: api.schedules.pop(key) and {}),
     (f"POST recurringruns/{_ID}:enable", lambda api, _q, _d, key: api._switch(key, "ENABLED")),
     (f"POST recurringruns/{_ID}:disable", lambda api, _q, _d, key: api._switch(key, "DISABLED")),
+    (f"GET /apis/v1beta1/runs/{_ID}", lambda api, _q, _d, key: api._workflow(key)),
     (f"GET /apis/v1alpha1/runs/{_ID}/nodes/{_ID}/log", lambda api, _q, _d, _run, pod: api._log(pod)),
 ]
 

@@ -92,14 +92,16 @@ class KfpContract:
         upload(kfp, package, "1.0-abc")
         version, name = find_version(kfp, package.name), f"run-{new_id().lower()}"
         made = start(kfp, name, package.name, version, {"seconds": 1})
+        assert not kfp.stopped(made.id)
         kfp.terminate(made.id)
         limit = time.monotonic() + 120
-        while not (run := kfp.run(made.id)).ended or run.awaits_tasks():
+        while not (run := kfp.run(made.id)).ended or run.awaits_tasks:
             assert time.monotonic() < limit, run
             time.sleep(0.1)
         assert run.finished is not None
         assert "failed" in {task.state for task in run.tasks}
         assert run.closed() == run, "none is told as running, and nothing has to be assumed"
+        assert kfp.stopped(made.id), "which the run itself says for a second only"
 
     @pytest.mark.parametrize(
         ("arguments", "said"),

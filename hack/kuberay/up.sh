@@ -10,9 +10,9 @@ home="$(dirname "$(./build.sh)")"
 image="localhost/kuberay-operator:$(basename "$home")"
 running() { # definitions go first: where the operator answers, they are there
   kubectl -n kuberay-system get deployment kuberay-operator 2> /dev/null \
-    -o jsonpath='{.spec.template.spec.containers[0].image} {.status.readyReplicas}'
+    -o jsonpath='{.spec.template.spec.containers[0].image} {.status.readyReplicas} {.status.updatedReplicas}'
 }
-if [ "$(running)" = "$image 1" ]; then
+if [ "$(running)" = "$image 1 1" ]; then
   echo "KubeRay $(basename "$home") is up"
   exit 0
 fi

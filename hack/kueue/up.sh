@@ -10,9 +10,9 @@ home="$(dirname "$(./build.sh)")"
 image="localhost/kueue:$(basename "$home")"
 running() {
   kubectl -n kueue-system get deployment kueue-controller-manager 2> /dev/null \
-    -o jsonpath='{.spec.template.spec.containers[0].image} {.status.readyReplicas}'
+    -o jsonpath='{.spec.template.spec.containers[0].image} {.status.readyReplicas} {.status.updatedReplicas}'
 }
-if [ "$(running)" != "$image 1" ]; then
+if [ "$(running)" != "$image 1 1" ]; then
   loaded="$(../kube/cluster.sh load "$home/image.tar" 2>&1)" || { echo "$loaded" >&2; exit 1; }
   ./objects.sh | kubectl apply --server-side --force-conflicts -f - > /dev/null
   kubectl -n kueue-system rollout status deployment/kueue-controller-manager --timeout=120s > /dev/null

@@ -6,10 +6,11 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TextIO
 
 from tidegate import inference_log
 from tidegate.adapters import storage
@@ -21,6 +22,9 @@ from tidegate.settings import Settings, load_settings
 from tidegate.store.evidence import EvidenceStore
 
 _CHUNK = 1000
+_DAY: Final = timedelta(days=1)
+_LABELS_REACH: Final = 7
+"""Days before the moment in which requests are looked for whose label came after it."""
 
 
 def export_new_rows(
@@ -33,7 +37,10 @@ def export_new_rows(
     clock: Clock | None = None,
     model: str | None = None,
 ) -> int:
-    """Writes the labelled requests of a deployment since a moment and returns how many.
+    """Writes the labelled requests of a deployment that are new since a moment and returns how many.
+
+    New is what was served since, and what was served in the seven days before and has its label since: labels often
+    come once a day, and the run that read the rows of that time found those without one.
 
     Lines have `id`, `text`, `label`, `group` (the customer) and `event_time` (ISO 8601, UTC). A request that the log
     holds twice (its batch was written again after a failure) is one line. The file appears whole, and memory holds one
@@ -53,16 +60,18 @@ def export_new_rows(
     part = near.with_name(f"{near.name}.{os.getpid()}.part")
     try:
         near.parent.mkdir(parents=True, exist_ok=True)
-        written: set[str] = set()
-        served = _served(settings.inference_log.uri, model or deployment, deployment, since, clock.now())
+        evidence, now = EvidenceStore(db, clock), clock.now()
+        log = _Log(settings.inference_log.uri, model or deployment, deployment)
         with part.open("w", encoding="utf-8") as file:
-            while chunk := list(islice(served, _CHUNK)):
-                labels = EvidenceStore(db, clock).labels([row["request_id"] for row in chunk])
-                for row in chunk:
-                    request = row["request_id"]
-                    if request in labels and request not in written:
-                        file.write(json.dumps(_line(row, labels[request]), ensure_ascii=False) + "\n")
-                        written.add(request)
+            written: set[str] = set()
+            _write(log.rows(since, now), evidence, written, file)
+            late = evidence.labelled_since(deployment, since) - written
+            for until in (since - day * _DAY for day in range(_LABELS_REACH)):  # backwards, as long as some are missing
+                if not late:
+                    break
+                rows = (row for row in log.rows(until - _DAY, until) if row["request_id"] in late)
+                _write(rows, evidence, written, file)
+                late -= written
         if len(written) < min_rows:
             raise InvalidInput(
                 f"{len(written)} requests of {deployment!r} since {since:%Y-%m-%dT%H:%M:%SZ} have a label, "
@@ -79,12 +88,29 @@ def export_new_rows(
     return len(written)
 
 
-def _served(root: str, model: str, deployment: str, since: datetime, until: datetime) -> Iterator[dict[str, Any]]:
-    columns = ["request_id", "time", "customer", "text", "deployment"]
-    for batch in inference_log.read_batches(root, model, since, until):
-        yield from (
-            row for row in batch.select(columns).to_pylist() if row["deployment"] == deployment and row["text"].strip()
-        )
+@dataclass(frozen=True, slots=True)
+class _Log:
+    root: str
+    model: str
+    deployment: str
+
+    def rows(self, since: datetime, until: datetime) -> Iterator[dict[str, Any]]:
+        """What the deployment answered in [since, until), without what had no text."""
+        columns = ["request_id", "time", "customer", "text", "deployment"]
+        for batch in inference_log.read_batches(self.root, self.model, since, until):
+            rows = batch.select(columns).to_pylist()
+            yield from (row for row in rows if row["deployment"] == self.deployment and row["text"].strip())
+
+
+def _write(rows: Iterator[dict[str, Any]], evidence: EvidenceStore, written: set[str], file: TextIO) -> None:
+    """The rows that have a label and were not written yet."""
+    while chunk := list(islice(rows, _CHUNK)):
+        labels = evidence.labels([row["request_id"] for row in chunk])
+        for row in chunk:
+            request = row["request_id"]
+            if request in labels and request not in written:
+                file.write(json.dumps(_line(row, labels[request]), ensure_ascii=False) + "\n")
+                written.add(request)
 
 
 def _line(row: dict[str, Any], label: str) -> dict[str, str]:

@@ -26,12 +26,15 @@ def runtime_status(
     generation: int,
     before: Mapping[str, Any],
     now: datetime,
+    *,
+    told: bool = True,
 ) -> dict[str, Any]:
     """A ModelRuntime's status.
 
     Args:
         engine: what the engine says of itself; None while it does not answer: the numbers then stay the last known.
         trouble: what went wrong at the last poll.
+        told: whether the engine says so as one that knows this generation: it is not ready for what it was not told.
     """
     known = before.get("conditions", ())
     numbers = {name: before.get(name) for name in ("url", "replicasReady", "replicasWanted", "adapters")}
@@ -42,8 +45,12 @@ def runtime_status(
             "replicasWanted": engine.replicas_wanted,
             "adapters": sorted(engine.adapters),
         }
-    ready = engine is not None and engine.ready
-    message = trouble or (engine.message if engine is not None else "") or "All replicas hold every adapter."
+    ready = engine is not None and engine.ready and told
+    message = (
+        trouble
+        or (engine.message if engine is not None else "")
+        or ("All replicas hold every adapter." if told else "The engine has not been told of this generation yet.")
+    )
     return {
         "observedGeneration": generation,
         **numbers,

@@ -20,10 +20,18 @@ _NOT_DECLARED = EngineStatus(
 
 @dataclass(frozen=True, slots=True)
 class EngineReport:
-    """An engine's status, None while it does not answer, and what went wrong at the last poll."""
+    """An engine's status, None while it does not answer, and what went wrong at the last poll.
+
+    Attributes:
+        spec: what the engine had been told when it was asked; None where this process has not told it anything.
+    """
 
     status: EngineStatus | None
     trouble: str | None
+    spec: Mapping[str, Any] | None = None
+
+
+UNASKED = EngineReport(None, "the engine has not been asked yet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +87,12 @@ class EngineKeeper:
 
     def report(self, runtime: str) -> EngineReport:
         with self._lock:
-            return self._reports.get(runtime, EngineReport(None, "the engine has not been asked yet"))
+            return self._reports.get(runtime, UNASKED)
 
     def look(self, runtime: str) -> None:
         """Lets the next poll ask for this runtime, also before anything is wanted of it."""
         with self._lock:
-            self._reports.setdefault(runtime, EngineReport(None, "the engine has not been asked yet"))
+            self._reports.setdefault(runtime, UNASKED)
 
     def poll(self) -> None:
         """Removes, declares and asks, and waits for all of it. Never raises: trouble is a report."""
@@ -137,13 +145,18 @@ class EngineKeeper:
                     if generation == self._generation:
                         self._ensured[runtime] = wanted
                 status = self._status(runtime)
-            return EngineReport(status, None)
+            return EngineReport(status, None, self._told(runtime))
         except TidegateError as error:
-            return EngineReport(status, bounded(str(error)))
+            return EngineReport(status, bounded(str(error)), self._told(runtime))
         except Exception as error:
             _log.exception("the engine's answer is not understood", runtime=runtime)
             problem = f"the engine of {runtime} gave an answer that is not understood: {error}"
-            return EngineReport(status, bounded(problem))
+            return EngineReport(status, bounded(problem), self._told(runtime))
+
+    def _told(self, runtime: str) -> Mapping[str, Any] | None:
+        with self._lock:
+            told = self._ensured.get(runtime)
+        return told.spec if told is not None else None
 
     def _status(self, runtime: str) -> EngineStatus:
         try:

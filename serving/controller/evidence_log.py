@@ -15,6 +15,8 @@ _OVERLAP = timedelta(seconds=5)
 _WINDOW_OVERLAP = timedelta(seconds=180)
 """Blocks are asked for again over this time: gateways write a block until it is over, and late ones once more; and
 their clocks differ, which the newest block of one must not decide for the others."""
+_LATE_OVERLAP, _LATE_SECONDS = timedelta(minutes=15), timedelta(seconds=60)
+"""Once a minute for this time: a gateway keeps its blocks while the database does not answer it."""
 BASELINE = timedelta(minutes=10)
 """How much of the stable version's traffic before the rollout is its baseline."""
 
@@ -31,7 +33,8 @@ class EvidenceLog:
         self._known: dict[tuple[str, str], PairEvent] = {}
         self._recorded: datetime | None = None
         self._windows: dict[tuple[object, ...], ArmWindow] = {}
-        self._newest_block: datetime | None = None
+        self._read_at: datetime | None = None
+        self._looked_back: datetime | None = None
         self._baseline = tuple(
             window
             for window in store.windows(deployment, since=started_at - BASELINE)
@@ -59,8 +62,18 @@ class EvidenceLog:
                 self._events.append(event)
 
     def _read_windows(self, now: datetime) -> None:
-        since = now - _WINDOW_OVERLAP if self._newest_block is not None else None
-        for window in self._store.windows(self._deployment, self.rollout, since):
+        for window in self._store.windows(self._deployment, self.rollout, self._since(now)):
             key = (window.step, window.role, window.version, window.epoch, window.gateway, window.block_start)
             self._windows[key] = window
-            self._newest_block = max(self._newest_block or window.block_start, window.block_start)
+        self._read_at = now
+
+    def _since(self, now: datetime) -> datetime | None:
+        """From where blocks are asked for: all at first, and further back after a time in which none were read."""
+        if self._read_at is None or self._looked_back is None or not self._windows:
+            self._looked_back = now
+            return None
+        last = min(self._read_at, now)
+        if now - self._looked_back >= _LATE_SECONDS:
+            self._looked_back = now
+            return last - _LATE_OVERLAP
+        return last - _WINDOW_OVERLAP

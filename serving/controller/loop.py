@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from serving.controller.conditions import degraded, runtime_status
+from serving.controller.engine_keeper import UNASKED
 from serving.controller.parts import Parts
 from serving.controller.reconcile import Reconciler, Slots, explain_trouble, is_contention
 from tidegate.domain.release import engine_name
@@ -36,6 +38,7 @@ class Controller:
     _round_at: float = field(init=False)
     _said: str = ""
     _let_gone: set[str] = field(default_factory=set)
+    _held: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.reconciler = Reconciler(self.parts)
@@ -142,6 +145,7 @@ class Controller:
         self.parts.engines.reassert()
         self.parts.registry.forget_wishes()
         self._let_gone.clear()
+        self._held.clear()
         self.reconciler.unserved.clear()
         if epoch is None:
             if before is not None:
@@ -211,7 +215,7 @@ class Controller:
             return
         current = self.parts.fleet.current(runtime)
         self.parts.engines.look(engine_name(stored.name, current))
-        self._say_how(stored, engine_name(stored.name, current), fence)
+        self._say_how(stored, engine_name(stored.name, current), self.parts.fleet.manifest(runtime, current), fence)
         if unsure:
             return  # never unload what may still be served
         for engine in engines:
@@ -225,7 +229,10 @@ class Controller:
             elif status is not None:
                 self._let_gone.discard(name)
                 limit = int(manifest["engine"]["maxAdapters"])
-                held = shared_slots(wanted or (), limit, status.adapters)
+                # Without a replica none says what it holds, and what it held it shall hold again.
+                loaded = status.adapters if status.replicas_ready else self._held.get(name, ())
+                held = shared_slots(wanted or (), limit, loaded)
+                self._held[name] = tuple(slot.id for slot in held)
                 self.reconciler.observer.no_room[name] = left_out(wanted or (), held)
                 self.parts.engines.want(name, manifest, held)
 
@@ -243,10 +250,15 @@ class Controller:
             self._let_gone.add(engine)
             self.parts.engines.drop(engine)
 
-    def _say_how(self, stored: StoredResource, engine: str, fence: Fence) -> None:
+    def _say_how(self, stored: StoredResource, engine: str, manifest: Mapping[str, Any] | None, fence: Fence) -> None:
         """The runtime's status, when it changed: how its current engine is."""
         report = self.parts.engines.report(engine)
-        status = runtime_status(report.status, report.trouble, stored.generation, stored.status, self.parts.clock.now())
+        on_record = stored.status.get("observedGeneration") == stored.generation
+        if report == UNASKED and on_record:
+            return  # a leader that has just begun takes nothing back
+        told = on_record if report.spec is None else report.spec == manifest  # None: another process may have told it
+        now = self.parts.clock.now()
+        status = runtime_status(report.status, report.trouble, stored.generation, stored.status, now, told=told)
         if status == stored.status:
             return
         try:

@@ -22,6 +22,7 @@ from tidegate.store.leases import Fence
 
 _log = get_logger(__name__)
 _DIGEST = "tidegate.dev/spec-digest"
+_REPLACES = "UpgradeInProgress"
 _MANAGER = "app.kubernetes.io/managed-by"
 
 
@@ -111,6 +112,8 @@ class RayServiceEngines:
             said = _explanation(body) or "KubeRay has not applied the Serve configuration yet"
             return EngineStatus(ready=False, url="", adapters=(), replicas_ready=0, replicas_wanted=0, message=said)
         self._keep_budget(runtime, cluster, body, status)
+        if (replacement := _replacement(body)) is not None:
+            return status.model_copy(update={"ready": False, "message": status.message or replacement})
         if not _applied(body):
             pending = _explanation(body) or "KubeRay has not seen the newest RayService yet"
             return status.model_copy(update={"ready": False, "message": status.message or pending})
@@ -240,6 +243,17 @@ def _applied(body: Object) -> bool:
     """Whether KubeRay has acted on this generation of the RayService."""
     observed = (body.get("status") or {}).get("observedGeneration")
     return observed is None or int(observed) >= int(body["metadata"].get("generation", 0))
+
+
+def _replacement(body: Object) -> str | None:
+    """That KubeRay prepares another Ray cluster for what is declared now; until then the one before it answers."""
+    conditions = (body.get("status") or {}).get("conditions", ())
+    found = next((item for item in conditions if item["type"] == _REPLACES and item["status"] == "True"), None)
+    if found is None:
+        return None
+    return f"KubeRay prepares the Ray of this spec; the one before it answers: {found.get('message') or ''}".rstrip(
+        ": "
+    )
 
 
 def _explanation(body: Object) -> str:

@@ -38,6 +38,7 @@ def decode(kind: str, status: Mapping[str, Any]) -> Json:
     if kind == "ModelRuntime":
         known = from_kube(ModelRuntimeStatus, status)
         found |= {
+            "observedGeneration": known.observed_generation,
             "url": known.url,
             "replicasReady": known.replicas_ready,
             "replicasWanted": known.replicas_wanted,

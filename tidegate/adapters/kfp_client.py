@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,13 @@ from tidegate.adapters.kfp_objects import (
     Run,
     Schedule,
     Task,
+    equals,
     pipeline_of,
     run_of,
     schedule_of,
     version_of,
 )
+from tidegate.adapters.kfp_workflow import was_stopped
 from tidegate.errors import InvalidInput, NotFound
 from tidegate.kfp_settings import KfpSettings
 from tidegate.ports import unclaimed
@@ -78,7 +79,7 @@ class KfpApi:
         """The pipeline of this name."""
         with told(self.url, f"pipeline {name!r}"):
             found = self._client._pipelines_api.pipeline_service_list_pipelines(
-                filter=_equals(name), **self._in_namespace()
+                filter=equals(name), **self._in_namespace()
             )
         items = found.pipelines or []
         return pipeline_of(items[0]) if items else None
@@ -193,7 +194,7 @@ class KfpApi:
 
     def runs_named(self, name: str) -> list[Run]:
         """Runs of this name, newest first."""
-        return self.runs(limit=_PAGE, filter=_equals(name))
+        return self.runs(limit=_PAGE, filter=equals(name))
 
     def runs(self, limit: int, *, pipeline: str = "", **more: Any) -> list[Run]:
         """The newest runs; with a pipeline's id, of that pipeline, however many others there are among them."""
@@ -218,6 +219,11 @@ class KfpApi:
         with told(self.url, f"run {run}"):
             self._client.terminate_run(run)
 
+    def stopped(self, run: str) -> bool:
+        """Whether somebody ended the run before its time."""
+        with told(self.url, f"run {run}"):
+            return was_stopped(self._client, run, self.settings.request_timeout)
+
     def log(self, run: str, pod: str) -> str | None:
         """What the main container of a run's pod wrote; None when neither pod nor archive has it any more.
 
@@ -231,7 +237,7 @@ class KfpApi:
 
     def schedules(self, name: str = "") -> list[Schedule]:
         """All, or those of a name."""
-        more = {"filter": _equals(name)} if name else {}
+        more = {"filter": equals(name)} if name else {}
         api = self._client._recurring_run_api
         found = self._pages(
             lambda token: api.recurring_run_service_list_recurring_runs(
@@ -292,7 +298,3 @@ def _quiet() -> Iterator[None]:
     """The client prints links; ours are told by the commands."""
     with contextlib.redirect_stdout(io.StringIO()):
         yield
-
-
-def _equals(name: str) -> str:
-    return json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]})

@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol
 
+from tidegate.adapters.job_folder import is_transient
 from tidegate.adapters.kfp_client import KfpApi, Run, Task
 from tidegate.adapters.kfp_packages import split_spec
 from tidegate.errors import ResourceExhausted, TidegateError, Unavailable
@@ -20,6 +21,8 @@ from tidegate.wire import PROGRESS_MARK, error_from_line
 
 _POLL_SECONDS = 2.0
 _PATIENCE_SECONDS = 120.0
+_TASKS_SECONDS = 60.0
+"""For so long after a run's end is waited until KFP has told how its steps ended."""
 _LAUNCHER = re.compile(r"[IWEF]\d{4} \d\d:\d\d:\d\d\.\d+ ")
 """Lines of KFP's launcher around those of the step."""
 _DRIVER, _EXECUTOR, _ROOT = "-driver", "executor", "root"
@@ -37,6 +40,10 @@ class RunEvent:
 
 class ReasonUnknown(Unavailable):
     """A run failed, and neither a log nor KFP nor a pod says why: it may have been a gate's no, or a lost node."""
+
+
+class RunStopped(Unavailable):
+    """Somebody ended the run."""
 
 
 class Pods(Protocol):
@@ -102,22 +109,25 @@ def follow(
     *,
     pods: Pods | None = None,
     poll_seconds: float = _POLL_SECONDS,
+    tasks_seconds: float = _TASKS_SECONDS,
 ) -> Run:
     """Until the run has ended.
 
     A KFP that does not answer for a while is waited for: the run goes on without it.
 
+    Args:
+        tasks_seconds: for how long after the run's end KFP may take to tell how its steps ended.
+
     Raises:
         TidegateError: the failing step's own error, or what is known of it.
         Unavailable: KFP does not answer any more; the run may go on.
     """
-    seen, lost_since, terminated = _Seen(), 0.0, False
+    seen, lost_since, ended_since = _Seen(), 0.0, 0.0
     while True:
         try:
             found = api.run(run)
-            terminated |= found.terminated
-            found = replace(found, terminated=terminated)  # KFP itself forgets it
-            over = found.ended and not found.awaits_tasks()
+            ended_since = (ended_since or time.monotonic()) if found.awaits_tasks else 0.0
+            over = found.ended and (not ended_since or time.monotonic() - ended_since >= tasks_seconds)
             found = found.closed() if over else found
             for event in _news(api, found, seen, pods):
                 on_event(event)
@@ -205,7 +215,7 @@ def _seconds(task: Task) -> float:
 
 
 _LOGS_GONE: Final = "nothing says why: its pods and their logs are gone"
-_NO_STEP: Final = "somebody ended it, or a pod of KFP's own failed; KFP 2.14 keeps no record of which"
+_NO_STEP: Final = "a pod of KFP's own failed"
 
 
 def why(api: KfpApi, run: Run, pods: Pods | None = None) -> TidegateError:
@@ -217,13 +227,13 @@ def why(api: KfpApi, run: Run, pods: Pods | None = None) -> TidegateError:
     page = f"See {api.run_url(run.id)}."
     failed = [task for task in steps(run) if task.state == "failed"]
     logs = {task.name: list(_logs(api, run, task, pods).values()) for task in failed}
-    for step, texts in logs.items():
-        error = _told_error(texts)
-        if error is not None:
-            problem = f"step {step!r} of run {run.name!r}: {error.problem}"
-            return type(error)(problem, next_step=error.next_step)
-    if run.terminated:
-        return Unavailable(f"run {run.name!r} was ended by somebody", next_step=f"Start it again. {page}")
+    told_by = ((step, error) for step, texts in logs.items() if (error := _told_error(texts)) is not None)
+    step, error = next(told_by, ("", None))
+    # What lasts is why it failed, also of a run that was ended then; what may pass is not why an ended one did.
+    if (error is None or is_transient(error)) and (run.terminated or api.stopped(run.id)):
+        return RunStopped(f"run {run.name!r} was ended by somebody", next_step=f"Start it again. {page}")
+    if error is not None:
+        return type(error)(f"step {step!r} of run {run.name!r}: {error.problem}", next_step=error.next_step)
     reasons = pods.troubles(run.id) if pods is not None else []
     reasons += [text for text in (*(task.error for task in failed), run.error) if text]
     last = [

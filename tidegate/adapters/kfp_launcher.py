@@ -11,15 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Final, Literal
 
 from tidegate.adapters.job_folder import JobFolder, folder_uri, is_transient
 from tidegate.adapters.kfp_arguments import check_arguments
 from tidegate.adapters.kfp_client import KfpApi, Run
-from tidegate.adapters.kfp_follow import Pods, ReasonUnknown, steps, why
+from tidegate.adapters.kfp_follow import Pods, ReasonUnknown, RunStopped, steps, why
 from tidegate.adapters.kfp_packages import parameters, refuse_caching, split_spec
 from tidegate.adapters.kfp_versions import find_version
 from tidegate.adapters.retrain_runs import PIPELINE, retrain_arguments, run_name
+from tidegate.clock import Clock, SystemClock
 from tidegate.domain.drift import RetrainRequest
 from tidegate.errors import TidegateError, Unavailable
 from tidegate.kfp_settings import KfpSettings
@@ -27,9 +28,13 @@ from tidegate.plane_settings import RetrainingSettings
 from tidegate.ports import RunFailure, unclaimed
 from tidegate.wire import error_from_dict
 
+_TASKS_SECONDS: Final = 900.0
+"""For so long after a run's end is waited until KFP has told how its steps ended: its agent's tries lie up to six
+minutes apart."""
+
 
 class KfpRunLauncher:
-    """Keeps no state: what a run is doing is asked of KFP by the request's name.
+    """Keeps no state that matters: what a run is doing is asked of KFP by the request's name.
 
     Args:
         settings: how KFP is reached; it is reached when a run is to be started or looked at, not before.
@@ -48,6 +53,7 @@ class KfpRunLauncher:
         artifacts_uri: str = "",
         connect: Callable[[KfpSettings], KfpApi] = KfpApi,
         pods: Pods | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._settings = settings
         self._retraining = retraining
@@ -55,6 +61,8 @@ class KfpRunLauncher:
         self._connect = connect
         self._pods = pods
         self._opened: KfpApi | None = None
+        self._clock = clock or SystemClock()
+        self._failed_since: dict[str, float] = {}
 
     def start(self, request: RetrainRequest, *, claim: Callable[[], None] = unclaimed) -> str:
         """The name of the request's run, which is made unless it is there.
@@ -101,18 +109,22 @@ class KfpRunLauncher:
         if not found.ended or found.state == "succeeded":
             return None
         details = self._api.run(found.id)
-        if details.awaits_tasks():
+        if details.awaits_tasks and not self._waited_long(run):
             raise Unavailable(
                 f"run {run} has failed, and Kubeflow Pipelines does not tell yet at which step",
-                next_step="It does within a minute; ask again.",
+                next_step="It does so a moment later; ask again.",
             )
+        self._failed_since.pop(run, None)
         details = details.closed()
         error = why(self._api, details, self._pods)
         if isinstance(error, ReasonUnknown):
             error = self._verdict(run, details) or error
-        ended = found.terminated or found.state == "canceled"  # somebody wanted it to end
-        transient = is_transient(error) and not isinstance(error, ReasonUnknown) and not ended
+        transient = is_transient(error) and not isinstance(error, ReasonUnknown | RunStopped)
         return RunFailure(reason=f"run {run}: {error}", transient=transient)
+
+    def _waited_long(self, run: str) -> bool:
+        since = self._failed_since.setdefault(run, self._clock.monotonic())
+        return self._clock.monotonic() - since >= _TASKS_SECONDS
 
     def _verdict(self, run: str, details: Run) -> TidegateError | None:
         """What the failing steps' jobs left; None when there are none, or they cannot be read from here."""

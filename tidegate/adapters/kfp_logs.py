@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from tidegate.adapters.kfp_connection import CONNECT_SECONDS
+from tidegate.adapters.kfp_workflow import ask
 from tidegate.errors import Unavailable
 
 _ERROR: Final = '{"error_message":'
@@ -34,20 +34,12 @@ def fetch_log(client: Any, run: str, pod: str, seconds: float) -> str | None:
     from kfp_server_api.exceptions import ApiException  # noqa: PLC0415
 
     try:
-        answer = client._run_api.api_client.call_api(
-            f"/apis/v1alpha1/runs/{run}/nodes/{pod}/log",
-            "GET",
-            header_params={"Accept": "*/*"},
-            auth_settings=["Bearer"] if client._existing_config.api_key else [],
-            _return_http_data_only=True,
-            _preload_content=False,
-            _request_timeout=(CONNECT_SECONDS, seconds),
-        )
+        answer = ask(client, f"/apis/v1alpha1/runs/{run}/nodes/{pod}/log", "*/*", seconds)
     except ApiException as error:
         if error.status and error.status not in _NOT_NOW:
             return None  # it says by many a status that it has none, or none for us; what else is known is told
         raise
-    return log_of(bytes(answer.data).decode("utf-8", "replace"))
+    return log_of(answer.decode("utf-8", "replace"))
 
 
 def log_of(answer: str) -> str | None:

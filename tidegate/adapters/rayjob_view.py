@@ -54,7 +54,9 @@ class RayJobView:
         news += [sentence for sentence in found if sentence not in self._told]
         self._told.update(found)
         begun = state not in _BEFORE_WORK and state not in _QUEUED
-        if not begun and time.monotonic() - self._waiting_since > self._pending:
+        if begun:
+            self._waiting_since = time.monotonic()  # a queue may take it out again
+        elif time.monotonic() - self._waiting_since > self._pending:
             return news, self._never_began(found)
         return news, None
 

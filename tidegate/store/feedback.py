@@ -44,6 +44,14 @@ class FeedbackStore:
                     found.setdefault(request_id, value)
         return found
 
+    def labelled_since(self, deployment: str, since: datetime) -> set[str]:
+        """Requests of a deployment that a label came for since a moment, whenever they were served."""
+        query = sa.select(feedback.c.request_id).where(
+            feedback.c.deployment == deployment, feedback.c.time >= since, feedback.c.kind == "label"
+        )
+        with self._db.read() as conn:
+            return set(conn.execute(query).scalars())
+
     def feedback(self, deployment: str, since: datetime | None = None, limit: int | None = None) -> list[Feedback]:
         """Feedback of a deployment, oldest first; with `limit`, the newest so many."""
         query = sa.select(feedback).where(feedback.c.deployment == deployment)

@@ -9,7 +9,7 @@ import pytest
 from serving.controller.loop import Controller, left_out, shared_slots
 from serving.rollout.explain import explain, timeline
 from tests.integration.controller.conftest import Make
-from tests.integration.controller.fakes import signed
+from tests.integration.controller.fakes import FileEngines, signed
 from tests.integration.controller.world import NAME, RUNTIME, World, deployment
 from tidegate.clock import ManualClock
 from tidegate.domain.resources import ModelDeployment, ModelRuntime
@@ -305,6 +305,66 @@ def test_a_candidate_for_which_the_engine_has_no_slot_says_who_holds_them(make: 
     assert sorted(loaded(world)) == ["banking-intent/1", "banking-intent/5"]
     world.delete("ModelDeployment", "branch-assistant")
     world.until("Shadow")
+
+
+def test_replicas_that_restart_still_hold_what_is_judged(make: Make, tmp_path: Path) -> None:
+    """Without a replica none says what it holds. What is judged there must not make room for what is new."""
+    world = make(tmp_path, None)
+    world.set_up()
+    manifest = RUNTIME.model_dump(mode="json", by_alias=True, exclude_none=True)
+    manifest["spec"]["engine"]["maxAdapters"] = 3
+    world.apply(ModelRuntime.model_validate(manifest))
+    other = deployment().model_dump(mode="json", by_alias=True, exclude_none=True)
+    other["metadata"]["name"] = "a-branch"  # whose wishes are looked at first
+    other["spec"]["model"]["source"] = {"type": "Version", "version": "5"}
+    world.registry.add(signed("5"))
+    world.apply(ModelDeployment.model_validate(other))
+    world.eventually(lambda: sorted(loaded(world)) == ["banking-intent/1", "banking-intent/5"])
+    world.nominate("2")
+    world.until("Shadow")
+    judged = ["banking-intent/1", "banking-intent/2", "banking-intent/5"]
+    assert sorted(loaded(world)) == judged
+    FileEngines(tmp_path / "engines.json").mood("local", "down")
+    other["spec"]["model"]["source"] = {"type": "Version", "version": "6"}
+    world.registry.add(signed("6"))
+    world.apply(ModelDeployment.model_validate(other))
+    for _ in range(6):
+        world.tick()
+    FileEngines(tmp_path / "engines.json").mood("local", "well")
+    world.eventually(lambda: len(loaded(world)) == 3)
+    assert sorted(loaded(world)) == judged
+
+
+def test_a_runtime_is_ready_for_a_generation_that_its_engine_was_told_of(world: World) -> None:
+    assert runtime_ready(world) == (1, True)
+    manifest = RUNTIME.model_dump(mode="json", by_alias=True, exclude_none=True)
+    manifest["spec"]["placement"]["maxReplicas"] = 3
+    world.apply(ModelRuntime.model_validate(manifest))
+    world.look()
+    world.controller.round()  # and no look at the engine since
+    assert runtime_ready(world) == (2, False)
+    world.eventually(lambda: runtime_ready(world) == (2, True))
+
+
+def test_a_new_leader_takes_nothing_back_of_what_is_ready(world: World) -> None:
+    world.controller.release()
+    successor = world.another()
+    for _ in range(3):
+        successor.parts.registry.poll()
+        successor.parts.engines.poll()
+        world.look()
+        successor.round()
+        world.look()
+        assert runtime_ready(world) == (1, True)
+
+
+def runtime_ready(world: World) -> tuple[int, bool]:
+    """Of which generation the runtime speaks, and whether it is ready for it."""
+    world.look()
+    stored = world.parts.resources.get("ModelRuntime", "local")
+    assert stored is not None
+    ready = next(item for item in stored.status["conditions"] if item["type"] == "Ready")
+    return int(stored.status["observedGeneration"]), ready["status"] == "True"
 
 
 def loaded(world: World) -> tuple[str, ...]:

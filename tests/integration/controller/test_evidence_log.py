@@ -82,3 +82,24 @@ def test_more_errors_than_requests_are_no_more_than_all_requests(log: Log) -> No
     broken: ArmWindow = window("candidate", 9).model_copy(update={"errors": 5, "requests": 3})
     log.store.add_windows([broken.model_copy(update={"block_start": log.block})])
     assert log.judged() == [(3, 3)]
+
+
+def test_what_was_written_after_an_outage_is_read(log: Log) -> None:
+    log.write(10)
+    log.judged()
+    log.clock.advance(600)  # nobody reads, and a gateway keeps what it counts
+    log.write(4, 4, block=log.block + timedelta(seconds=5))
+    assert log.judged(60) == [(10, 0), (4, 4)]
+
+
+def test_a_gateway_that_alone_had_an_outage_is_heard_within_a_minute(log: Log) -> None:
+    log.write(10)
+    for second in range(0, 400, 5):
+        log.clock.advance(5)
+        log.write(1, block=log.block + timedelta(seconds=second + 5))
+        log.judged()
+    log.write(4, 4, gateway="g-2")
+    for _ in range(13):
+        log.clock.advance(5)
+        found = log.judged()
+    assert found == [(14, 4)]

@@ -133,3 +133,25 @@ def test_whoever_does_not_lead_writes_no_budget(site: Site) -> None:
     site.fence = None
     site.poll("llama", 1)
     assert site.kept("llama") == 1
+
+
+def test_an_engine_is_not_ready_while_its_ray_is_replaced(site: Site) -> None:
+    """KubeRay says at once that it has seen the spec; what answers for minutes, or for good, is the Ray before it."""
+    site.begin("llama", TWO, "llama-aaaaa")
+    assert site.engines.status("llama").ready
+    body = site.client.get(RAY_SERVICE, "llama")
+    assert body is not None
+    condition = {
+        "type": "UpgradeInProgress",
+        "status": "True",
+        "reason": "BothActivePendingClustersExist",
+        "message": "Both active and pending Ray clusters exist",
+        "lastTransitionTime": "2026-11-30T09:00:00Z",
+    }
+    status = {**body["status"], "observedGeneration": body["metadata"]["generation"], "conditions": [condition]}
+    site.client.replace(RAY_SERVICE, {**body, "status": status}, status=True)
+    site.objects.refresh()
+    found = site.engines.status("llama")
+    assert not found.ready
+    assert "prepares the Ray of this spec" in found.message
+    assert found.replicas_ready == 2, "and what serves is told as before"

@@ -14,9 +14,10 @@ from pipelines.publish import find_version, start, upload
 from tests.kfp_api import KfpStandIn, Refused
 from tests.unit.pipelines.kfp import DATABASE_AWAY, SERVER_AWAY
 from tidegate.adapters.kfp_client import KfpApi
-from tidegate.adapters.kfp_follow import ReasonUnknown, RunEvent, after, follow, pod_names
+from tidegate.adapters.kfp_follow import ReasonUnknown, RunEvent, RunStopped, after, follow, pod_names
 from tidegate.adapters.kfp_logs import log_of
 from tidegate.adapters.kfp_packages import Package
+from tidegate.adapters.kfp_workflow import stopped_of
 from tidegate.errors import GateFailed, Unavailable
 from tidegate.wire import PROGRESS_MARK, error_to_line
 
@@ -86,30 +87,54 @@ def test_steps_whose_end_kfp_never_wrote_ended_as_their_run(
 ) -> None:
     run = _started(kfp, package)
     stand_in.end(run, state, step="evaluate", log=f"{error_to_line(GATE)}\n", told="RUNNING")
-    stand_in.runs[run]["finished_at"] = "2026-01-01T00:00:00Z"
     told: list[RunEvent] = []
     if state == "FAILED":
         with pytest.raises(GateFailed, match=r"step 'evaluate' of run 'r': exact_match 0\.41"):
-            follow(kfp, run, told.append, poll_seconds=0.01)
+            follow(kfp, run, told.append, poll_seconds=0.01, tasks_seconds=0.1)
     else:
-        assert follow(kfp, run, told.append, poll_seconds=0.01).state == "succeeded"
+        assert follow(kfp, run, told.append, poll_seconds=0.01, tasks_seconds=0.1).state == "succeeded"
     assert [event.kind for event in told] == ["started", state.lower()]
 
 
-def test_a_run_that_somebody_ended_says_what_kfp_says(kfp: KfpApi, stand_in: KfpStandIn, package: Package) -> None:
+@pytest.mark.parametrize("when", ["between two steps", "within one", "within one that said so"])
+def test_a_run_that_somebody_ended_is_told_as_that(
+    kfp: KfpApi, stand_in: KfpStandIn, package: Package, when: str
+) -> None:
     run = _started(kfp, package)
+    if when != "between two steps":
+        said = error_to_line(Unavailable("told to stop")) if when == "within one that said so" else "step 3 of 12"
+        stand_in.end(run, "RUNNING", step="fine-tune", log=f"{said}\n")
     kfp.terminate(run)
-    with pytest.raises(ReasonUnknown, match="at none of its steps: somebody ended it, or"):
+    assert not kfp.run(run).terminated, "KFP has forgotten it"
+    with pytest.raises(RunStopped, match="run 'r' was ended by somebody"):
         follow(kfp, run, lambda _: None, poll_seconds=0.01)
-    stand_in.runs[run]["state"] = "CANCELING"
-    with ThreadPoolExecutor(1) as pool:
-        following = pool.submit(follow, kfp, run, lambda _: None, poll_seconds=0.01)
-        asked = len(stand_in.asked)
-        while len(stand_in.asked) < asked + 3:
-            time.sleep(0.01)
-        stand_in.runs[run]["state"] = "FAILED"
-        with pytest.raises(Unavailable, match="was ended by somebody"):
-            following.result(60)
+
+
+def test_a_gate_s_no_stays_the_reason_of_a_run_that_was_ended(
+    kfp: KfpApi, stand_in: KfpStandIn, package: Package
+) -> None:
+    run = _started(kfp, package)
+    stand_in.end(run, "RUNNING", step="evaluate", log=f"{error_to_line(GATE)}\n")
+    kfp.terminate(run)
+    with pytest.raises(GateFailed, match=r"exact_match 0\.41"):
+        follow(kfp, run, lambda _: None, poll_seconds=0.01)
+
+
+def test_a_run_that_failed_at_no_step_says_so(kfp: KfpApi, stand_in: KfpStandIn, package: Package) -> None:
+    run = _started(kfp, package)
+    stand_in.end(run, "FAILED")
+    details = stand_in.runs[run]["run_details"]
+    details["task_details"] = [task for task in details["task_details"] if task["display_name"] == "root"]
+    with pytest.raises(ReasonUnknown, match="at none of its steps: a pod of KFP's own failed"):
+        follow(kfp, run, lambda _: None, poll_seconds=0.01)
+    stand_in.away["/v1beta1/"] = Refused(404, "Not Found")  # an installation without the older API
+    with pytest.raises(ReasonUnknown):
+        follow(kfp, run, lambda _: None, poll_seconds=0.01)
+
+
+@pytest.mark.parametrize("answer", [b"", b"[]", b"{}", b'{"pipeline_runtime":{"workflow_manifest":""}}', b"\xff"])
+def test_what_tells_nothing_of_a_run_s_end_says_that_nobody_ended_it(answer: bytes) -> None:
+    assert not stopped_of(answer)
 
 
 def test_a_step_that_broke_without_a_word_is_told_by_its_last_one(

@@ -18,6 +18,7 @@ from tidegate.adapters.kfp_client import KfpApi
 from tidegate.adapters.kfp_launcher import KfpRunLauncher
 from tidegate.adapters.kfp_packages import Package, read_package
 from tidegate.adapters.retrain_runs import ImpossibleRequest
+from tidegate.clock import ManualClock
 from tidegate.errors import ContractBroken, GateFailed, InvalidInput, NotFound, TidegateError, Unavailable
 from tidegate.kfp_settings import KfpSettings
 from tidegate.plane_settings import RetrainingSettings
@@ -132,7 +133,8 @@ def test_only_what_the_infrastructure_failed_is_tried_again(
 
 def test_a_failure_is_judged_when_kfp_has_told_its_step(kfp: KfpApi, stand_in: KfpStandIn, retrain: Package) -> None:
     upload(kfp, retrain, "1")
-    launcher = KfpRunLauncher(KfpSettings(url=stand_in.url))
+    clock = ManualClock(NOW)
+    launcher = KfpRunLauncher(KfpSettings(url=stand_in.url), clock=clock)
     launcher.start(retrain_request())
     (run,) = stand_in.runs
     lost = error_to_line(Unavailable("the node was lost"))
@@ -143,7 +145,11 @@ def test_a_failure_is_judged_when_kfp_has_told_its_step(kfp: KfpApi, stand_in: K
     assert (failure := launcher.failure("retrain-1")) is not None
     assert failure.transient
     stand_in.tell(run, "RUNNING")
-    stand_in.runs[run]["finished_at"] = "2026-01-01T00:00:00Z"
+    for seconds in (0, 600):
+        clock.advance(seconds)
+        with pytest.raises(Unavailable):
+            launcher.failure("retrain-1")
+    clock.advance(301)
     assert launcher.failure("retrain-1") == failure, "and what it never wrote is not waited for"
 
 
@@ -216,16 +222,21 @@ def test_a_failure_that_nothing_explains_starts_no_second_training(
     assert "nothing says why" in failure.reason
 
 
+@pytest.mark.parametrize("when", ["between two steps", "within one"])
 def test_a_retraining_that_somebody_ended_is_not_begun_again(
-    kfp: KfpApi, stand_in: KfpStandIn, retrain: Package
+    kfp: KfpApi, stand_in: KfpStandIn, retrain: Package, tmp_path: Path, when: str
 ) -> None:
     upload(kfp, retrain, "1")
-    launcher = KfpRunLauncher(KfpSettings(url=stand_in.url))
+    launcher = KfpRunLauncher(KfpSettings(url=stand_in.url), artifacts_uri=str(tmp_path / "artifacts"))
     launcher.start(retrain_request())
-    kfp.terminate(next(iter(stand_in.runs)))
+    (run,) = stand_in.runs
+    if when == "within one":
+        stand_in.end(run, "RUNNING", step="fine-tune", log="step 3 of 12\n")
+    kfp.terminate(run)
     failure = launcher.failure("retrain-1")
     assert failure is not None
     assert not failure.transient
+    assert "was ended by somebody" in failure.reason
 
 
 def test_a_version_that_caches_is_run_by_nobody(

@@ -107,3 +107,18 @@ def test_without_a_queue_nobody_asks_kueue() -> None:
         server = Server(status, workload=NotThere("workloads"))
         assert len(RayJobView(server, "j", 60).look()[0]) == 1  # type: ignore[arg-type]
         assert server.asked == []
+
+
+def test_a_job_that_a_queue_takes_out_again_has_its_patience_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    server, view = waiting(workload(NO_ROOM))
+    server.body["status"] = RUNNING
+    for _ in range(2):
+        assert view.look()[1] is None
+        now[0] += 3600
+    assert view.look()[1] is None
+    server.body["status"], server.workload = SUSPENDED, workload(NO_QUEUE)
+    assert view.look()[1] is None, "it ran until now"
+    now[0] += 61
+    assert isinstance(view.look()[1], ResourceExhausted)
