@@ -14,11 +14,17 @@ from tidegate.adapters.mlflow_server import mlflow_server
 
 
 class Server:
-    """An MLflow server on a free port that can be stopped and started again on the same state."""
+    """An MLflow server on a free port that can be stopped and started again on the same state.
 
-    def __init__(self, home: Path, *, workers: int = 1) -> None:
+    Args:
+        login: the password of its user `admin`, where it asks for one (MLflow's app `basic-auth`); what others may is
+            nothing.
+    """
+
+    def __init__(self, home: Path, *, workers: int = 1, login: str = "") -> None:
         self._home = home
         self._workers = workers
+        self._login = login
         self.port = free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
@@ -26,8 +32,12 @@ class Server:
     def start(self) -> None:
         command = mlflow_server(self._home, self.port, workers=self._workers)
         log = (self._home / "mlflow.log").open("ab")
+        asked, environment = self._asked() if self._login else ((), {})
         self._process = subprocess.Popen(
-            command.argv, env={**os.environ, **command.env}, stdout=log, stderr=subprocess.STDOUT
+            (*command.argv, *asked),
+            env={**os.environ, **command.env, **environment},
+            stdout=log,
+            stderr=subprocess.STDOUT,
         )
         deadline = time.monotonic() + 300
         while True:
@@ -39,6 +49,19 @@ class Server:
             assert self._process.poll() is None, (self._home / "mlflow.log").read_text()
             assert time.monotonic() < deadline, (self._home / "mlflow.log").read_text()
             time.sleep(0.2)
+
+    def _asked(self) -> tuple[tuple[str, ...], dict[str, str]]:
+        configuration = self._home / "login.ini"
+        configuration.write_text(
+            "[mlflow]\ndefault_permission = NO_PERMISSIONS\nadmin_username = admin\n"
+            f"database_uri = sqlite:///{self._home / 'login.db'}\n"
+            "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+        )
+        return ("--app-name", "basic-auth"), {
+            "MLFLOW_AUTH_CONFIG_PATH": str(configuration),
+            "MLFLOW_AUTH_ADMIN_PASSWORD": self._login,
+            "MLFLOW_FLASK_SERVER_SECRET_KEY": "of a test",
+        }
 
     def stop(self) -> None:
         if self._process is not None:

@@ -22,6 +22,8 @@ from tidegate.ids import digest_json
 
 KEY_TAG = "tidegate.run-key"
 READY_TAG = "tidegate.ready"
+_ABSENT = frozenset({"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"})
+"""What MLflow says of a name, number or alias that it does not have, or that none can be."""
 ADAPTER_PATH = "artifacts/adapter"
 VERSION_PATH = "artifacts/tidegate/version.json"
 UNASSIGNED = "unassigned"
@@ -53,7 +55,9 @@ class MlflowRegistry:
         """
         try:
             row = self._rest.get("/model-versions/get", name=name, version=version)["model_version"]
-        except MlflowError:
+        except MlflowError as error:
+            if error.code not in _ABSENT:  # what may not be read is not what is not there
+                raise as_tidegate_error(error, f"version {version} of {name}") from None
             row = None
         if row is None or not _is_ready(row):
             raise self._missing(name, version)
@@ -72,7 +76,9 @@ class MlflowRegistry:
         """Alias to version number; empty for a name that does not exist."""
         try:
             model = self._rest.get("/registered-models/get", name=name)["registered_model"]
-        except MlflowError:
+        except MlflowError as error:
+            if error.code not in _ABSENT:
+                raise as_tidegate_error(error, f"model {name}") from None
             return {}
         return {item["alias"]: str(item["version"]) for item in model.get("aliases", ())}
 
@@ -81,7 +87,7 @@ class MlflowRegistry:
         try:
             row = self._rest.get("/registered-models/alias", name=name, alias=alias)["model_version"]
         except MlflowError as error:
-            if error.code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+            if error.code in _ABSENT:
                 return None
             raise as_tidegate_error(error, f"alias {alias} of {name}") from None
         return self._document(row) if _is_ready(row) else None

@@ -6,16 +6,17 @@ busy or locked, within a bounded time; then `Unavailable` says so.
 
 from __future__ import annotations
 
+import os
 import random
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 import httpx
 
 from tidegate.certificates import unverified
-from tidegate.errors import Conflict, InvalidInput, NotFound, TidegateError, Unavailable
+from tidegate.errors import Conflict, Denied, InvalidInput, NotFound, TidegateError, Unavailable
 
 _API = "/api/2.0/mlflow"
 _PAGE = 200
@@ -71,6 +72,7 @@ class MlflowRest:
             limits=httpx.Limits(max_keepalive_connections=0),
             trust_env=False,
             verify=_trusted(),
+            auth=_login(),
             follow_redirects=False,
         )
 
@@ -138,12 +140,36 @@ class MlflowRest:
         raced = code not in _ANSWERS and any(text in message for text in _RACES)
         if raced or response.status_code in {429, 500, 502, 503, 504}:
             raise _Again(f"HTTP {response.status_code} {code} {message[:200]}".strip())
+        if response.status_code in {401, 403}:
+            raise Denied(
+                f"MLflow at {self.uri} refuses these credentials (HTTP {response.status_code}): {method} {path}",
+                next_step="Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN (in the "
+                "chart by mlflow.existingSecret), to a user whom MLflow lets do that.",
+            )
         if not code:
             raise InvalidInput(
                 f"{self.uri} answered HTTP {response.status_code} and not as an MLflow server does",
                 next_step="Check the setting mlflow_uri.",
             )
         raise MlflowError(code, message)
+
+
+class _Token(httpx.Auth):
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        yield request
+
+
+def _login() -> httpx.Auth | None:
+    """By the variables that MLflow's own clients read, user and password before token as they do; None without."""
+    user, password = os.environ.get("MLFLOW_TRACKING_USERNAME"), os.environ.get("MLFLOW_TRACKING_PASSWORD")
+    if user and password:
+        return httpx.BasicAuth(user, password)
+    token = os.environ.get("MLFLOW_TRACKING_TOKEN")
+    return _Token(token) if token else None
 
 
 def _trusted() -> ssl.SSLContext:
