@@ -198,7 +198,14 @@ class Installation:
     def wait_for_gateway(self) -> None:
         """Until it is ready; a probe gives the engines one second, which busy ones may exceed."""
         ready = f"{self.url('gateway')}/readyz"
-        self.node.until("the gateway is ready", lambda: httpx.get(ready, trust_env=False, timeout=30).is_success)
+
+        def look() -> bool:
+            try:
+                return httpx.get(ready, trust_env=False, timeout=30).is_success
+            except httpx.TransportError:
+                return False
+
+        self.node.until("the gateway is ready", look)
 
     def status(self) -> Json:
         found: Json = self.node.get("modeldeployment", NAME, self.namespace).get("status") or {}

@@ -186,7 +186,7 @@ def test_users_do_not_notice_that_a_ray_head_is_lost(platform: Installation) -> 
         )
     assert driver.tally.failed == []
     assert len(driver.tally.answers) > 30
-    assert _ray_pods(platform, "worker", ready=True) == workers
+    platform.node.until("the worker is ready", lambda: _ray_pods(platform, "worker", ready=True) == workers, seconds=90)
     assert sum(count for name, count in platform.pods().items() if name in workers) == 0
 
 

@@ -66,7 +66,7 @@ def test_an_installation_is_ready_as_soon_as_helm_says_so(platform: Installation
     running = platform.pods()
     assert {name.split("-")[1] for name in running} == {"operator", "gateway", "scorer", "receiver", "mlflow"}
     assert set(running.values()) == {0}, f"restarts: {running}"
-    assert httpx.get(f"{platform.url('gateway')}/readyz", trust_env=False).json()["status"] == "ready"
+    assert httpx.get(f"{platform.url('gateway')}/readyz", trust_env=False, timeout=60).json()["status"] == "ready"
 
 
 def test_the_same_values_again_change_nothing(platform: Installation) -> None:

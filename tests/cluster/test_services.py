@@ -73,7 +73,7 @@ def test_a_wrong_password_is_said_and_the_right_one_heals(platform: Installation
     pods = node.until("the former pods are gone", lambda: _settled(platform), seconds=60)
     assert {name.split("-")[1] for name in pods} == {"operator", "gateway", "scorer", "receiver", "mlflow"}
     assert set(pods.values()) == {0}, f"restarts: {pods}"
-    assert httpx.get(f"{platform.url('gateway')}/readyz", trust_env=False).json()["status"] == "ready"
+    assert httpx.get(f"{platform.url('gateway')}/readyz", trust_env=False, timeout=60).json()["status"] == "ready"
 
 
 def test_pods_that_start_together_make_the_tables_once(stands_on: Services) -> None:
@@ -182,10 +182,10 @@ def test_a_step_finds_the_certificates_among_the_keys_of_its_secret(
 def test_without_its_database_nothing_is_half_taken_and_no_pod_ends(
     platform: Installation, stands_on: Services
 ) -> None:
-    before = platform.pods()
+    before, receiver = platform.pods(), alerts.Receiver.of(platform)
     stands_on.postgres.stop()
     try:
-        refused = alerts.post(platform, "refused")
+        refused = alerts.post(platform, "refused", receiver=receiver)  # before the receivers leave their Service
         assert refused.status_code == 503
         assert refused.headers["retry-after"]
         platform.wait_for_gateway()

@@ -49,7 +49,7 @@ def fine_tune(backend: Backend, command: Command, data: Data, folder: Path) -> F
         process = command.start(log, "pipelines", "run", "fine-tune", "--wait", "-n", "kubeflow", *arguments)
         try:
             run = wait_for(lambda: run_in(log.read_text()), "the command has started no run", 60, process)
-            wait_for(lambda: f"step 3 of {_STEPS}" in log.read_text(), "training has not begun", 600, process)
+            wait_for(lambda: f"step 1 of {_STEPS}" in log.read_text(), "training has not begun", 600, process)
             killed = pods_of(backend, run, "fine-tune")[-1]
             kill_container(killed, "main")
             code = process.wait(900)

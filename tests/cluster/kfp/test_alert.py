@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +20,10 @@ from tidegate.adapters.kfp_client import KfpApi
 from tidegate.errors import InvalidInput
 from tidegate.kfp_settings import KfpSettings
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.timeout(2400),
+]  # the first module of its folder: it pays for the release and the first fine-tune
 _FIRST_STEP = "new-rows"
 
 
@@ -72,4 +74,4 @@ def test_a_drift_becomes_a_retraining_whose_end_the_receiver_knows(
         return found if found["status"] == "failed" else None
 
     told = wait_for(ended, f"the receiver says {_requests(tidegate)}", 120)
-    assert re.search("somebody ended it|ended by somebody", told["status_reason"]), told["status_reason"]
+    assert "was ended by somebody" in told["status_reason"], "whether it was between two steps or within one"

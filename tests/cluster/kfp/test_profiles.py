@@ -59,7 +59,11 @@ def test_a_run_ends_well_in_the_profile(there: Profiles, tidegate: Command) -> N
     asked = ("--url", there.url, "--kfp-namespace", PROFILE, "--token-file", str(there.token(EDITOR)))
     assert "uploaded" in tidegate.ok("pipelines", "upload", str(package.path), *asked)
     log = there.folder / "run.log"
-    code = tidegate.start(log, "pipelines", "run", package.name, "--wait", *asked).wait(180)
+    process = tidegate.start(log, "pipelines", "run", package.name, "--wait", *asked)
+    try:
+        code = process.wait(400)
+    finally:
+        process.kill()
     said = log.read_text()
     assert code == 0, said
     assert "good day" in said, "a step's log is read through the API"

@@ -36,6 +36,7 @@ def ray_cluster(backend: Backend, platform: Platform) -> Iterator[str]:
     container["volumeMounts"] += claims  # a site's claim is written as a mount is
     pod["volumes"] += [{"name": one["name"], "persistentVolumeClaim": {"claimName": one["name"]}} for one in claims]
     backend.node.apply(body)
+    wait_for(lambda: _state(backend, name) == "ready", f"RayCluster {name} is not ready", 300)
     yield name
     backend.kubectl("delete", "raycluster", name, "--wait=false")
 
@@ -50,6 +51,12 @@ def _heads(backend: Backend, cluster: str) -> dict[str, str]:
     """Its pods: uids by name."""
     pods = backend.objects("pods", f"ray.io/cluster={cluster}")
     return {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in pods}
+
+
+def _state(backend: Backend, cluster: str) -> str | None:
+    found = {item["metadata"]["name"]: item for item in backend.objects("rayclusters")}
+    state: str | None = (found.get(cluster, {}).get("status") or {}).get("state")
+    return state
 
 
 def test_a_job_is_done_in_a_cluster_that_is_there_and_stays(
@@ -68,7 +75,7 @@ def test_a_job_is_done_in_a_cluster_that_is_there_and_stays(
     again = compute(cluster=ray_cluster)
     again.submit(job)
     assert again.result(job.key) == result
-    assert backend.objects("rayclusters")[0]["status"]["state"] == "ready"
+    assert _state(backend, ray_cluster) == "ready"
     assert _heads(backend, ray_cluster) == heads
 
 
@@ -86,4 +93,4 @@ def _is_deleted(backend: Backend, name: str) -> None:
     def gone() -> bool:
         return name not in {item["metadata"]["name"] for item in backend.objects("rayjobs")}
 
-    wait_for(gone, f"RayJob {name} stays", 30)
+    wait_for(gone, f"RayJob {name} stays", 90)

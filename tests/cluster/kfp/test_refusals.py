@@ -6,7 +6,6 @@ elsewhere: TLS with an authority of its own, a bearer token, and rights.
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ import yaml
 
 from tests.cluster.kfp.backend import NAMESPACE, Backend
 from tests.cluster.kfp.command import Command
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -71,8 +71,7 @@ def test_an_unknown_authority_is_said(tidegate: Command, gateway: _Gateway, toke
 
 
 def test_an_api_that_is_not_there_is_said(tidegate: Command) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        port = held.getsockname()[1]
+    port = free_port()
     said = tidegate.refused("pipelines", "list", "--url", f"http://127.0.0.1:{port}")
     assert f"http://127.0.0.1:{port} does not answer" in said
     assert "port-forward" in said

@@ -22,7 +22,7 @@ from tidegate.errors import ResourceExhausted
 from tidegate.ids import new_id
 from tidegate.ports import JobSpec
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 QUEUE = "training"
 _ONE_JOB = "300m"
 """More than a pool's pod, and less than two."""
@@ -90,14 +90,14 @@ class Followed:
     def _follow(self) -> None:
         self.lines.extend(line.message for line in self.step.follow(self.job.key))
 
-    def says(self, words: str, seconds: float = 120, *, times: int = 1) -> None:
+    def says(self, words: str, seconds: float = 300, *, times: int = 1) -> None:
         def look() -> bool:
             return sum(words in line for line in list(self.lines)) >= times
 
         wait_for(look, f"nobody says {words!r}: {self.lines}", seconds)
 
     def result(self) -> dict[str, Any]:
-        self._thread.join(180)
+        self._thread.join(400)
         return self.step.result(self.job.key)
 
 
@@ -140,7 +140,7 @@ def test_a_more_important_job_takes_the_place_and_gives_it_back(
 def test_a_queue_that_nobody_made_is_named(
     backend: Backend, kueue: None, compute: Make, pools: dict[str, NodePool]
 ) -> None:
-    step = compute(pools=pools, pendingSeconds=10)
+    step = compute(pools=pools, pendingSeconds=60)
     job = _job("nowhere")
     step.submit(job)
     with pytest.raises(ResourceExhausted, match=r"queue 'not-there': LocalQueue not-there doesn't exist"):

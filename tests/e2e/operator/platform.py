@@ -144,6 +144,10 @@ class Cluster:
     def condition(self, kind: str, status: Mapping[str, Any]) -> dict[str, Any]:
         return next(item for item in status["conditions"] if item["type"] == kind)
 
+    def reasons(self) -> set[str]:
+        """Of all Events."""
+        return {body["reason"] for body in self.list("events.events.k8s.io")}
+
     # --- traffic and facts -------------------------------------------------------------------------------------------
 
     def driver(self) -> TrafficDriver:
@@ -196,7 +200,7 @@ def cluster(api: KubeApi, home: Path) -> Iterator[Cluster]:
             "TIDEGATE_CLUSTER__METRICS_HOST": "127.0.0.1",
             "TIDEGATE_CLUSTER__METRICS_PORT": str(metrics),
             "TIDEGATE_SCORING__LABEL_HORIZON_SECONDS": "30",
-            "TIDEGATE_INTERVALS__LEASE_TTL": "12",
+            "TIDEGATE_INTERVALS__LEASE_TTL": "20",
         }
         names = {key.removeprefix("TIDEGATE_"): value for key, value in environment.items() if "TIDEGATE_" in key}
         settings = _settings(names)

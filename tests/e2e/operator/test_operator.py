@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import time
+from typing import Any
 
 import pytest
 
 from tests.e2e.operator.platform import Cluster, metrics, runtime
+from tests.integration.engines.platform import until
 from tests.model_manifests import NAME, RUNTIME, deployment
 from tests.model_versions import messages
 from tidegate.store.arrivals import scorers_seen
@@ -40,7 +43,6 @@ def test_versions_come_and_go_while_users_notice_nothing(platform: Cluster) -> N
 def _good_version_is_promoted(platform: Cluster) -> None:
     second = platform.versions.register("same")
     platform.versions.nominate(second)
-    platform.phase("Shadow")
     waiting = platform.until("a step waits", lambda status: status.get("reason") == "ApprovalRequired")
     assert waiting["step"] == "small"
     columns = platform.api.kubectl("get", "modeldeployment", namespace=platform.namespace).stdout
@@ -51,20 +53,26 @@ def _good_version_is_promoted(platform: Cluster) -> None:
     answered = platform.get("rolloutaction", asked)["status"]
     assert answered["accepted"] is True
     assert "approved by alice (looks good)" in answered["answer"]
-    attempt = platform.get("modelrollout", status["rollout"])
-    assert attempt["status"]["phase"] == "Succeeded"
-    assert {verdict["metric"] for verdict in attempt["status"]["verdicts"]} == {"exact-match", "error-rate"}
+    assert _phases(platform, status["rollout"])[:3] == ["Preflight", "Shadow", "Step"]
+
+    def attempt() -> dict[str, Any]:
+        found: dict[str, Any] = platform.get("modelrollout", status["rollout"])["status"]
+        return found
+
+    # ModelRollouts and Events follow the deployment's own status.
+    until("the attempt is told", lambda: attempt()["phase"] == "Succeeded", seconds=60)
+    assert {verdict["metric"] for verdict in attempt()["verdicts"]} == {"exact-match", "error-rate"}
     assert "valid-label" in scorers_seen(platform.database)  # the scorer has the labels from the routing objects
-    reasons = {event["reason"] for event in platform.list("events.events.k8s.io")}
-    assert {"Nominated", "StepStarted", "Approved", "GatesPassed", "Promoted", "RoutingPublished"} <= reasons
+    told = {"Nominated", "StepStarted", "Approved", "GatesPassed", "Promoted", "RoutingPublished"}
+    until("the Events are there", lambda: told <= platform.reasons(), seconds=60)
 
 
 def _bad_version_is_rolled_back(platform: Cluster) -> None:
     stable = platform.status["stable"]
     platform.versions.nominate(platform.versions.register("bad"))
-    platform.phase("Shadow")
     status = platform.phase("RolledBack", seconds=240)
     assert status["stable"] == stable
+    assert _phases(platform, status["rollout"])[:2] == ["Preflight", "Shadow"]
     assert "exact-match is worse" in status["state"]["attempt"]["judgement"]["verdicts"][0]["reason"]
     decisions = platform.ledger.entries(kind="rollout.decision", subject=NAME)
     assert decisions[-1].payload["reason"] == "HarmFound"
@@ -75,6 +83,12 @@ def _bad_version_is_rolled_back(platform: Cluster) -> None:
         if arm["role"] == "candidate"
     ]
     assert max(weights, default=0) == 0
+
+
+def _phases(platform: Cluster, rollout: str) -> list[str]:
+    """Those that a rollout went through, as the ledger has them."""
+    found = platform.ledger.entries(kind="rollout.transition", subject=NAME, rollout=rollout)
+    return [phase for phase, _ in itertools.groupby(entry.payload["to_phase"] for entry in found)]
 
 
 def _wait_serving(platform: Cluster) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,7 @@ class Engine:
         self.wait()
 
     def wait(self) -> None:
-        until("the engine is ready", self.ready, seconds=120)
+        until("the engine is ready", self.ready, seconds=300)
 
     def ready(self) -> bool:
         status = self.status()
@@ -84,6 +85,14 @@ class Engine:
             return self.port.status(RUNTIME)
         except Unavailable:
             return None
+
+    def known(self) -> EngineStatus:
+        """Its status, once a replica answers."""
+        deadline = time.monotonic() + 60
+        while (status := self.status()) is None:
+            assert time.monotonic() < deadline, "no replica answers"
+            time.sleep(0.1)
+        return status
 
     def replica(self) -> tuple[str, int]:
         """(replica id, process id) of the only replica."""

@@ -48,7 +48,7 @@ def ray_head(home: Path, *, gpus: int = 0) -> Iterator[Settings]:
             start_new_session=True,
         )
     try:
-        until("Ray Serve can be asked", lambda: _answers(settings, process), seconds=90)
+        until("Ray Serve can be asked", lambda: _answers(settings, process), seconds=240)
         yield settings
     finally:
         process.send_signal(signal.SIGTERM)
@@ -63,6 +63,8 @@ def _answers(settings: Settings, process: subprocess.Popen[bytes]) -> bool:
     assert process.poll() is None, (settings.home / "ray.log").read_text()[-2000:]
     headers = {"authorization": f"Bearer {settings.ray_token_path.read_text()}"}
     try:
-        return httpx.get(f"{settings.ray_dashboard_url}/api/serve/applications/", headers=headers, timeout=2).is_success
+        return httpx.get(
+            f"{settings.ray_dashboard_url}/api/serve/applications/", headers=headers, timeout=30
+        ).is_success
     except httpx.HTTPError:
         return False

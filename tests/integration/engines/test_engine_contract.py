@@ -14,7 +14,7 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletion
 
-from tests.integration.engines.conftest import BASE, RUNTIME, Engine
+from tests.integration.engines.conftest import BASE, Engine
 from tests.integration.engines.platform import until
 from tidegate.ports import AdapterSlot
 
@@ -100,7 +100,7 @@ def test_a_bad_request_raises_the_clients_own_error(
 
 
 def test_an_unknown_path_is_an_error_object(engine: Engine) -> None:
-    answer = httpx.post(f"{engine.url}/v1/embeddings", json={})
+    answer = httpx.post(f"{engine.url}/v1/embeddings", json={}, timeout=60)
     assert answer.status_code == 404
     assert answer.json()["error"]["code"] == "unknown_url"
 
@@ -175,7 +175,7 @@ def test_declaring_the_same_again_changes_nothing(engine: Engine, slots: Sequenc
 
 def test_an_engine_says_how_many_replicas_it_has_and_on_how_many_nodes(engine: Engine) -> None:
     engine.wait()
-    status = engine.port.status(RUNTIME)
+    status = engine.known()
     assert (status.replicas_ready, status.replicas_wanted, status.workers) == (1, 1, 1)
 
 
@@ -185,7 +185,7 @@ def test_a_bad_adapter_is_reported_and_breaks_no_other(
     bad = slots[2].model_copy(update={"digest": "sha256:" + "0" * 64})
     engine.declare(*slots[:2], bad)
     until("the bad one is reported", lambda: "digest" in engine.message(), seconds=60)
-    status = engine.port.status(RUNTIME)
+    status = engine.known()
     assert not status.ready
     assert set(status.adapters) == {slots[0].id, slots[1].id}
     assert ask(client, slots[0].id).choices
