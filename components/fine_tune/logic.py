@@ -128,7 +128,7 @@ def _close(live: LiveRun, spec: FineTuneSpec, *, done: bool) -> str:
     try:
         return live.close()
     except Unavailable as error:
-        raise Unavailable(
+        raise type(error)(
             f"the training is done and its adapter is in {spec.out_uri}, but {error.problem}", next_step=error.next_step
         ) from error
 

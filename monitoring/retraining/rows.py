@@ -22,9 +22,8 @@ from tidegate.settings import Settings, load_settings
 from tidegate.store.evidence import EvidenceStore
 
 _CHUNK = 1000
-_DAY: Final = timedelta(days=1)
-_LABELS_REACH: Final = 7
-"""Days before the moment in which requests are looked for whose label came after it."""
+_LABELS_REACH: Final = timedelta(days=7)
+"""How long before the moment requests are looked for whose label came after it."""
 
 
 def export_new_rows(
@@ -66,16 +65,13 @@ def export_new_rows(
             written: set[str] = set()
             _write(log.rows(since, now), evidence, written, file)
             late = evidence.labelled_since(deployment, since) - written
-            for until in (since - day * _DAY for day in range(_LABELS_REACH)):  # backwards, as long as some are missing
-                if not late:
-                    break
-                rows = (row for row in log.rows(until - _DAY, until) if row["request_id"] in late)
+            if late:
+                rows = (row for row in log.rows(since - _LABELS_REACH, since) if row["request_id"] in late)
                 _write(rows, evidence, written, file)
-                late -= written
         if len(written) < min_rows:
             raise InvalidInput(
-                f"{len(written)} requests of {deployment!r} since {since:%Y-%m-%dT%H:%M:%SZ} have a label, "
-                f"a retraining needs {min_rows}",
+                f"{len(written)} requests of {deployment!r} were served or labelled since "
+                f"{since:%Y-%m-%dT%H:%M:%SZ} and have a label, a retraining needs {min_rows}",
                 next_step="Send labels with POST /v1/feedback, or lower the minimum.",
             )
         if storage.is_local(uri):

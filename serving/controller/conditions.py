@@ -64,6 +64,11 @@ def runtime_status(
     }
 
 
+def is_ready(status: Mapping[str, Any]) -> bool:
+    """Whether the condition Ready holds."""
+    return any(item["type"] == "Ready" and item["status"] == "True" for item in status.get("conditions", ()))
+
+
 def bounded(problem: str) -> str:
     """As much of an error as may stand in a status: an object must fit into etcd, whatever a part answers."""
     return problem[:_LONGEST_TROUBLE]

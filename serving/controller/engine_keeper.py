@@ -144,6 +144,7 @@ class EngineKeeper:
                 with self._lock:
                     if generation == self._generation:
                         self._ensured[runtime] = wanted
+                status = None  # what it said before it was told
                 status = self._status(runtime)
             return EngineReport(status, None, self._told(runtime))
         except TidegateError as error:

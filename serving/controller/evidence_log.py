@@ -62,18 +62,20 @@ class EvidenceLog:
                 self._events.append(event)
 
     def _read_windows(self, now: datetime) -> None:
-        for window in self._store.windows(self._deployment, self.rollout, self._since(now)):
+        since, looked_back = self._since(now)
+        for window in self._store.windows(self._deployment, self.rollout, since):
             key = (window.step, window.role, window.version, window.epoch, window.gateway, window.block_start)
             self._windows[key] = window
-        self._read_at = now
+        self._read_at, self._looked_back = now, looked_back
 
-    def _since(self, now: datetime) -> datetime | None:
-        """From where blocks are asked for: all at first, and further back after a time in which none were read."""
+    def _since(self, now: datetime) -> tuple[datetime | None, datetime]:
+        """From where blocks are asked for, and when they were then last asked for from further back.
+
+        All at first; further back once a minute, and after a time in which none were read.
+        """
         if self._read_at is None or self._looked_back is None or not self._windows:
-            self._looked_back = now
-            return None
+            return None, now
         last = min(self._read_at, now)
         if now - self._looked_back >= _LATE_SECONDS:
-            self._looked_back = now
-            return last - _LATE_OVERLAP
-        return last - _WINDOW_OVERLAP
+            return last - _LATE_OVERLAP, now
+        return last - _WINDOW_OVERLAP, self._looked_back

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from serving.controller.conditions import degraded, runtime_status
+from serving.controller.conditions import degraded, is_ready, runtime_status
 from serving.controller.engine_keeper import UNASKED
 from serving.controller.parts import Parts
 from serving.controller.reconcile import Reconciler, Slots, explain_trouble, is_contention
@@ -248,6 +248,7 @@ class Controller:
         """Once: removing what is gone would ask for it every second."""
         if engine not in self._let_gone:
             self._let_gone.add(engine)
+            self._held.pop(engine, None)
             self.parts.engines.drop(engine)
 
     def _say_how(self, stored: StoredResource, engine: str, manifest: Mapping[str, Any] | None, fence: Fence) -> None:
@@ -256,7 +257,9 @@ class Controller:
         on_record = stored.status.get("observedGeneration") == stored.generation
         if report == UNASKED and on_record:
             return  # a leader that has just begun takes nothing back
-        told = on_record if report.spec is None else report.spec == manifest  # None: another process may have told it
+        told = report.spec == manifest
+        if report.spec is None:  # by this process; one before it may have told it, and what it then said is on record
+            told = on_record and is_ready(stored.status)
         now = self.parts.clock.now()
         status = runtime_status(report.status, report.trouble, stored.generation, stored.status, now, told=told)
         if status == stored.status:

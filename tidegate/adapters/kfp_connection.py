@@ -10,6 +10,8 @@ from tidegate.errors import InvalidInput, Unavailable
 from tidegate.kfp_settings import KfpSettings
 
 CONNECT_SECONDS: Final = 5.0
+NOT_NOW: Final = frozenset({401, 429, 502, 503, 504})
+"""A token that has run out, too many requests, a gateway whose server is away: asked later, it may be answered."""
 
 
 def connected(settings: KfpSettings) -> Any:
@@ -52,6 +54,29 @@ def connected(settings: KfpSettings) -> Any:
     _bounded(made, (CONNECT_SECONDS, settings.request_timeout))
     _strict(made, settings.url)
     return made
+
+
+def ask(client: Any, path: str, accept: str, seconds: float) -> bytes:
+    """What an address answers that the generated client does not know.
+
+    Args:
+        client: a connected `kfp.Client`.
+        seconds: within which the next part of the answer must come.
+
+    Raises:
+        ApiException: an answer that is no success.
+        urllib3.exceptions.HTTPError: nobody answers.
+    """
+    answer = client._run_api.api_client.call_api(
+        path,
+        "GET",
+        header_params={"Accept": accept},
+        auth_settings=["Bearer"] if client._existing_config.api_key else [],
+        _return_http_data_only=True,
+        _preload_content=False,
+        _request_timeout=(CONNECT_SECONDS, seconds),
+    )
+    return bytes(answer.data)
 
 
 def _check(settings: KfpSettings) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, Protocol
 
 from tidegate.adapters.job_folder import is_transient
@@ -122,12 +122,15 @@ def follow(
         TidegateError: the failing step's own error, or what is known of it.
         Unavailable: KFP does not answer any more; the run may go on.
     """
-    seen, lost_since, ended_since = _Seen(), 0.0, 0.0
+    seen, lost_since, ended_since, terminated = _Seen(), 0.0, 0.0, False
     while True:
         try:
             found = api.run(run)
+            terminated |= found.terminated
+            found = replace(found, terminated=terminated)  # KFP itself forgets it
             ended_since = (ended_since or time.monotonic()) if found.awaits_tasks else 0.0
-            over = found.ended and (not ended_since or time.monotonic() - ended_since >= tasks_seconds)
+            waited = not ended_since or time.monotonic() - ended_since >= tasks_seconds
+            over = found.ended and (waited or api.stopped(run))  # one that was stopped may have no tasks
             found = found.closed() if over else found
             for event in _news(api, found, seen, pods):
                 on_event(event)
@@ -215,7 +218,7 @@ def _seconds(task: Task) -> float:
 
 
 _LOGS_GONE: Final = "nothing says why: its pods and their logs are gone"
-_NO_STEP: Final = "a pod of KFP's own failed"
+_NO_STEP: Final = "somebody ended it, or a pod of KFP's own failed"
 
 
 def why(api: KfpApi, run: Run, pods: Pods | None = None) -> TidegateError:

@@ -22,7 +22,7 @@ from tidegate.adapters.kfp_versions import find_version
 from tidegate.adapters.retrain_runs import PIPELINE, retrain_arguments, run_name
 from tidegate.clock import Clock, SystemClock
 from tidegate.domain.drift import RetrainRequest
-from tidegate.errors import TidegateError, Unavailable
+from tidegate.errors import Denied, TidegateError, Unavailable
 from tidegate.kfp_settings import KfpSettings
 from tidegate.plane_settings import RetrainingSettings
 from tidegate.ports import RunFailure, unclaimed
@@ -87,11 +87,11 @@ class KfpRunLauncher:
         return name
 
     def state(self, run: str) -> Literal["running", "succeeded", "failed"]:
-        """By name. A run that is not there any more has failed."""
+        """By name. A run that is not there any more has failed; one that fails does so when its steps are told."""
         found = self._find(run)
         if found is None:
             return "failed"
-        if not found.ended:
+        if not found.ended or (found.state != "succeeded" and self._awaits_tasks(run, found.id)):
             return "running"
         return "succeeded" if found.state == "succeeded" else "failed"
 
@@ -101,30 +101,27 @@ class KfpRunLauncher:
         A run that nothing says anything about is not begun again: it may have been a gate's no.
 
         Raises:
-            Unavailable: KFP does not answer now, or does not tell yet how the run's steps ended.
+            Unavailable: KFP does not answer now.
         """
         found = self._find(run)
         if found is None:
             return RunFailure(reason=f"run {run} is not there any more; somebody deleted it", transient=False)
         if not found.ended or found.state == "succeeded":
             return None
-        details = self._api.run(found.id)
-        if details.awaits_tasks and not self._waited_long(run):
-            raise Unavailable(
-                f"run {run} has failed, and Kubeflow Pipelines does not tell yet at which step",
-                next_step="It does so a moment later; ask again.",
-            )
         self._failed_since.pop(run, None)
-        details = details.closed()
+        details = self._api.run(found.id).closed()
         error = why(self._api, details, self._pods)
         if isinstance(error, ReasonUnknown):
             error = self._verdict(run, details) or error
-        transient = is_transient(error) and not isinstance(error, ReasonUnknown | RunStopped)
+        transient = is_transient(error) and not isinstance(error, ReasonUnknown | RunStopped | Denied)
         return RunFailure(reason=f"run {run}: {error}", transient=transient)
 
-    def _waited_long(self, run: str) -> bool:
-        since = self._failed_since.setdefault(run, self._clock.monotonic())
-        return self._clock.monotonic() - since >= _TASKS_SECONDS
+    def _awaits_tasks(self, name: str, run: str) -> bool:
+        """Whether a run that has failed does not tell yet at which step."""
+        if not self._api.run(run).awaits_tasks or self._api.stopped(run):
+            return False
+        since = self._failed_since.setdefault(name, self._clock.monotonic())
+        return self._clock.monotonic() - since < _TASKS_SECONDS
 
     def _verdict(self, run: str, details: Run) -> TidegateError | None:
         """What the failing steps' jobs left; None when there are none, or they cannot be read from here."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from tidegate.adapters.kfp_workflow import ask
+from tidegate.adapters.kfp_connection import NOT_NOW, ask
 from tidegate.errors import Unavailable
 
 _ERROR: Final = '{"error_message":'
@@ -14,9 +14,6 @@ _NOT_ASKED: Final = ("due to run fetching error", "due to namespace fetching err
 """It did not come as far as to look for the log …"""
 _NO_RUN: Final = "ResourceNotFoundError"
 """… and not because there is no such run: its database does not answer."""
-
-_NOT_NOW: Final = frozenset({401, 429, 502, 503, 504})
-"""A token that has run out, too many requests, a gateway whose server is away: the log may be there all the same."""
 
 
 def fetch_log(client: Any, run: str, pod: str, seconds: float) -> str | None:
@@ -36,7 +33,7 @@ def fetch_log(client: Any, run: str, pod: str, seconds: float) -> str | None:
     try:
         answer = ask(client, f"/apis/v1alpha1/runs/{run}/nodes/{pod}/log", "*/*", seconds)
     except ApiException as error:
-        if error.status and error.status not in _NOT_NOW:
+        if error.status and error.status not in NOT_NOW:
             return None  # it says by many a status that it has none, or none for us; what else is known is told
         raise
     return log_of(answer.decode("utf-8", "replace"))

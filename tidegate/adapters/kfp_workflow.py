@@ -3,35 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Any
 
-from tidegate.adapters.kfp_connection import CONNECT_SECONDS
-
-_GONE: Final = frozenset({404, 501})
-"""No such run, or an installation without the older API."""
-
-
-def ask(client: Any, path: str, accept: str, seconds: float) -> bytes:
-    """What an address answers that the generated client does not know.
-
-    Args:
-        client: a connected `kfp.Client`.
-        seconds: within which the next part of the answer must come.
-
-    Raises:
-        ApiException: an answer that is no success.
-        urllib3.exceptions.HTTPError: nobody answers.
-    """
-    answer = client._run_api.api_client.call_api(
-        path,
-        "GET",
-        header_params={"Accept": accept},
-        auth_settings=["Bearer"] if client._existing_config.api_key else [],
-        _return_http_data_only=True,
-        _preload_content=False,
-        _request_timeout=(CONNECT_SECONDS, seconds),
-    )
-    return bytes(answer.data)
+from tidegate.adapters.kfp_connection import NOT_NOW, ask
 
 
 def was_stopped(client: Any, run: str, seconds: float) -> bool:
@@ -48,8 +22,8 @@ def was_stopped(client: Any, run: str, seconds: float) -> bool:
     try:
         return stopped_of(ask(client, f"/apis/v1beta1/runs/{run}", "application/json", seconds))
     except ApiException as error:
-        if error.status in _GONE:
-            return False
+        if error.status and error.status not in NOT_NOW:
+            return False  # an installation without the older API, or one that does not let us ask it
         raise
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tidegate.adapters.mlflow_rest import MlflowError, MlflowRest, as_tidegate_error
-from tidegate.errors import TidegateError, Unavailable
+from tidegate.errors import Denied, TidegateError, Unavailable
 
 _FLUSH_SECONDS = 1.0
 _BATCH = 500
@@ -61,6 +61,7 @@ class LiveRun:
             patience: seconds to wait for a server that is away; `PATIENCE_SECONDS` by default.
 
         Raises:
+            Denied: MLflow does not let us.
             Unavailable: MLflow did not come back within `patience` seconds.
         """
         self._stop.set()
@@ -69,6 +70,8 @@ class LiveRun:
         try:
             self._flush()
             self._rest.post("/runs/update", run_id=self._run_id, status=status, end_time=int(time.time() * 1000))
+        except Denied:
+            raise
         except Unavailable as error:
             raise Unavailable(
                 f"MLflow at {self._uri} is away: {len(self._buffer)} metrics of run {self._name!r} are not recorded",

@@ -143,8 +143,9 @@ class MlflowRest:
         if response.status_code in {401, 403}:
             raise Denied(
                 f"MLflow at {self.uri} refuses these credentials (HTTP {response.status_code}): {method} {path}",
-                next_step="Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN (in the "
-                "chart by mlflow.existingSecret), to a user whom MLflow lets do that.",
+                next_step="Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, to "
+                "those of a user who may; on a cluster in the Secret of mlflow.existingSecret, for pipelines in "
+                "tidegate-pipelines.",
             )
         if not code:
             raise InvalidInput(

@@ -358,6 +358,23 @@ def test_a_new_leader_takes_nothing_back_of_what_is_ready(world: World) -> None:
         assert runtime_ready(world) == (1, True)
 
 
+def test_a_new_leader_takes_nothing_for_ready_that_it_was_not_told_of(world: World) -> None:
+    world.controller.release()
+    manifest = RUNTIME.model_dump(mode="json", by_alias=True, exclude_none=True)
+    manifest["spec"]["placement"]["maxReplicas"] = 3
+    world.apply(ModelRuntime.model_validate(manifest))
+    successor = world.another()
+    found = []
+    for _ in range(6):
+        world.look()
+        successor.round()
+        found.append(runtime_ready(world))
+        successor.parts.registry.poll()
+        successor.parts.engines.poll()
+    assert found[1] == (2, False), "the engine is well, and says so of what another process told it"
+    assert found[-1] == (2, True)
+
+
 def runtime_ready(world: World) -> tuple[int, bool]:
     """Of which generation the runtime speaks, and whether it is ready for it."""
     world.look()

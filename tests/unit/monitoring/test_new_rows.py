@@ -42,17 +42,18 @@ def test_a_label_that_comes_after_the_last_run_makes_its_request_new(tmp_path: P
     _label(
         settings, dict.fromkeys(("before", "a day before", "too old", "after", "of nobody"), later) | {"known": earlier}
     )
+    _label(settings, {"known": later}, again=True)  # the first label counts, and it is old
     out = tmp_path / "rows.jsonl"
     assert export_new_rows("m", NOON, out, 1, settings=settings) == 3
     assert {json.loads(line)["id"] for line in out.read_text().splitlines()} == {"after", "before", "a day before"}
 
 
-def _label(settings: Settings, times: dict[str, datetime]) -> None:
+def _label(settings: Settings, times: dict[str, datetime], *, again: bool = False) -> None:
     db = Database.open(settings.database_url)
     EvidenceStore(db, SystemClock()).add_feedback(
         [
             Feedback(
-                id=f"f-{request}",
+                id=f"f-{request}{again:d}",
                 request_id=request,
                 deployment="m",
                 kind="label",
