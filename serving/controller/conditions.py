@@ -64,17 +64,23 @@ def runtime_status(
     }
 
 
-def is_ready(status: Mapping[str, Any]) -> bool:
-    """Whether the condition Ready holds."""
-    return any(item["type"] == "Ready" and item["status"] == "True" for item in status.get("conditions", ()))
-
-
 def bounded(problem: str) -> str:
     """As much of an error as may stand in a status: an object must fit into etcd, whatever a part answers."""
     return problem[:_LONGEST_TROUBLE]
 
 
+def holding(status: Mapping[str, Any], kind: str) -> Mapping[str, Any] | None:
+    """A status' condition of this type, when it holds."""
+    found = (item for item in status.get("conditions", ()) if item["type"] == kind and item["status"] == "True")
+    return next(found, None)
+
+
+def is_ready(status: Mapping[str, Any]) -> bool:
+    """Whether the condition Ready holds."""
+    return holding(status, "Ready") is not None
+
+
 def trouble_of(status: Mapping[str, Any]) -> str | None:
     """What the condition Degraded says, when it holds."""
-    found = (item for item in status.get("conditions", ()) if item["type"] == "Degraded" and item["status"] == "True")
-    return next((str(item["message"]) for item in found), None)
+    found = holding(status, "Degraded")
+    return str(found["message"]) if found is not None else None

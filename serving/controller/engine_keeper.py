@@ -136,6 +136,7 @@ class EngineKeeper:
 
     def _drive(self, runtime: str, wanted: _Wanted | None, generation: int) -> EngineReport:
         status: EngineStatus | None = None
+        trouble: str | None = None
         try:
             status = self._status(runtime)
             news = self._always or self._ensured.get(runtime) != wanted or status is _NOT_DECLARED
@@ -146,18 +147,14 @@ class EngineKeeper:
                         self._ensured[runtime] = wanted
                 status = None  # what it said before it was told
                 status = self._status(runtime)
-            return EngineReport(status, None, self._told(runtime))
         except TidegateError as error:
-            return EngineReport(status, bounded(str(error)), self._told(runtime))
+            trouble = bounded(str(error))
         except Exception as error:
             _log.exception("the engine's answer is not understood", runtime=runtime)
-            problem = f"the engine of {runtime} gave an answer that is not understood: {error}"
-            return EngineReport(status, bounded(problem), self._told(runtime))
-
-    def _told(self, runtime: str) -> Mapping[str, Any] | None:
+            trouble = bounded(f"the engine of {runtime} gave an answer that is not understood: {error}")
         with self._lock:
             told = self._ensured.get(runtime)
-        return told.spec if told is not None else None
+        return EngineReport(status, trouble, told.spec if told is not None else None)
 
     def _status(self, runtime: str) -> EngineStatus:
         try:

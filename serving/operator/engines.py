@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from serving.controller.conditions import holding
 from serving.engines.catalog import render
 from serving.operator.budget import budget, budget_name, onto, same
 from serving.operator.objects import EPOCH, MANAGED, Objects, epoch_of, ours
@@ -22,7 +23,6 @@ from tidegate.store.leases import Fence
 
 _log = get_logger(__name__)
 _DIGEST = "tidegate.dev/spec-digest"
-_REPLACES = "UpgradeInProgress"
 _MANAGER = "app.kubernetes.io/managed-by"
 
 
@@ -112,10 +112,7 @@ class RayServiceEngines:
             said = _explanation(body) or "KubeRay has not applied the Serve configuration yet"
             return EngineStatus(ready=False, url="", adapters=(), replicas_ready=0, replicas_wanted=0, message=said)
         self._keep_budget(runtime, cluster, body, status)
-        if (replacement := _replacement(body)) is not None:
-            return status.model_copy(update={"ready": False, "message": status.message or replacement})
-        if not _applied(body):
-            pending = _explanation(body) or "KubeRay has not seen the newest RayService yet"
+        if pending := _pending(body):
             return status.model_copy(update={"ready": False, "message": status.message or pending})
         return status
 
@@ -239,21 +236,21 @@ def _same(body: Object, wanted: Mapping[str, Any], digest: str) -> bool:
     return unchanged and annotations_of(body).get(_DIGEST) == digest  # what is wanted no longer must go, too
 
 
+def _pending(body: Object) -> str:
+    """Why what answers now is not yet what this generation of the RayService asks for; empty when it is."""
+    status = body.get("status") or {}
+    if (replaces := holding(status, "UpgradeInProgress")) is not None:
+        said = f": {replaces['message']}" if replaces.get("message") else ""
+        return f"KubeRay prepares the Ray of this spec; the one before it answers{said}"
+    if _applied(body):
+        return ""
+    return _explanation(body) or "KubeRay has not seen the newest RayService yet"
+
+
 def _applied(body: Object) -> bool:
     """Whether KubeRay has acted on this generation of the RayService."""
     observed = (body.get("status") or {}).get("observedGeneration")
     return observed is None or int(observed) >= int(body["metadata"].get("generation", 0))
-
-
-def _replacement(body: Object) -> str | None:
-    """That KubeRay prepares another Ray cluster for what is declared now; until then the one before it answers."""
-    conditions = (body.get("status") or {}).get("conditions", ())
-    found = next((item for item in conditions if item["type"] == _REPLACES and item["status"] == "True"), None)
-    if found is None:
-        return None
-    return f"KubeRay prepares the Ray of this spec; the one before it answers: {found.get('message') or ''}".rstrip(
-        ": "
-    )
 
 
 def _explanation(body: Object) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
-from serving.controller.conditions import trouble_of
+from serving.controller.conditions import is_ready, trouble_of
 from serving.rollout.state import DECISIONS
 from tidegate.adapters.kube.kinds import Object
 
@@ -87,10 +87,10 @@ class Metrics:
             found[self._epoch][name,] = epochs.get(name, 0.0)
             found[self._trouble][name,] = float(trouble_of(status) is not None)
             if status.get("stable"):
-                found[self._serving][name, body["spec"]["runtimeRef"]["name"]] = float(_is_ready(status))
+                found[self._serving][name, body["spec"]["runtimeRef"]["name"]] = float(is_ready(status))
         for body in runtimes:
             name, status = body["metadata"]["name"], body.get("status") or {}
-            found[self._ready][name,] = float(_is_ready(status))
+            found[self._ready][name,] = float(is_ready(status))
             found[self._replicas][name, "ready"] = float(status.get("replicasReady") or 0)
             found[self._replicas][name, "wanted"] = float(status.get("replicasWanted") or 0)
         with self._lock:
@@ -120,7 +120,3 @@ def rolled_back(status: Mapping[str, Any]) -> dict[str, float]:
     except (AttributeError, KeyError, TypeError, ValueError):
         return {}
     return found
-
-
-def _is_ready(status: Mapping[str, Any]) -> bool:
-    return any(item["type"] == "Ready" and item["status"] == "True" for item in status.get("conditions", ()))

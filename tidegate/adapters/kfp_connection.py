@@ -9,8 +9,8 @@ from tidegate.adapters.kfp_errors import read_secret, refuse_foreign
 from tidegate.errors import InvalidInput, Unavailable
 from tidegate.kfp_settings import KfpSettings
 
-CONNECT_SECONDS: Final = 5.0
-NOT_NOW: Final = frozenset({401, 429, 502, 503, 504})
+_CONNECT_SECONDS: Final = 5.0
+_NOT_NOW: Final = frozenset({401, 429, 502, 503, 504})
 """A token that has run out, too many requests, a gateway whose server is away: asked later, it may be answered."""
 
 
@@ -51,31 +51,41 @@ def connected(settings: KfpSettings) -> Any:
             f"Kubeflow Pipelines at {settings.url} cannot be talked to: {error}", next_step="Check --ca-file."
         ) from None
     _authenticated(made, settings)
-    _bounded(made, (CONNECT_SECONDS, settings.request_timeout))
+    _bounded(made, (_CONNECT_SECONDS, settings.request_timeout))
     _strict(made, settings.url)
     return made
 
 
-def ask(client: Any, path: str, accept: str, seconds: float) -> bytes:
+def ask(client: Any, path: str, accept: str, seconds: float) -> bytes | None:
     """What an address answers that the generated client does not know.
 
     Args:
         client: a connected `kfp.Client`.
         seconds: within which the next part of the answer must come.
 
+    Returns:
+        None where a status says that there is nothing, or nothing for us; by many a status KFP does.
+
     Raises:
-        ApiException: an answer that is no success.
+        ApiException: the server is away, or does not answer this request now.
         urllib3.exceptions.HTTPError: nobody answers.
     """
-    answer = client._run_api.api_client.call_api(
-        path,
-        "GET",
-        header_params={"Accept": accept},
-        auth_settings=["Bearer"] if client._existing_config.api_key else [],
-        _return_http_data_only=True,
-        _preload_content=False,
-        _request_timeout=(CONNECT_SECONDS, seconds),
-    )
+    from kfp_server_api.exceptions import ApiException  # noqa: PLC0415 - with the SDK, which takes a second
+
+    try:
+        answer = client._run_api.api_client.call_api(
+            path,
+            "GET",
+            header_params={"Accept": accept},
+            auth_settings=["Bearer"] if client._existing_config.api_key else [],
+            _return_http_data_only=True,
+            _preload_content=False,
+            _request_timeout=(_CONNECT_SECONDS, seconds),
+        )
+    except ApiException as error:
+        if error.status and error.status not in _NOT_NOW:
+            return None
+        raise
     return bytes(answer.data)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from tidegate.adapters.kfp_connection import NOT_NOW, ask
+from tidegate.adapters.kfp_connection import ask
 from tidegate.errors import Unavailable
 
 _ERROR: Final = '{"error_message":'
@@ -28,15 +28,8 @@ def fetch_log(client: Any, run: str, pod: str, seconds: float) -> str | None:
         ApiException: the server is away, or does not answer this request now.
         urllib3.exceptions.HTTPError: nobody answers.
     """
-    from kfp_server_api.exceptions import ApiException  # noqa: PLC0415
-
-    try:
-        answer = ask(client, f"/apis/v1alpha1/runs/{run}/nodes/{pod}/log", "*/*", seconds)
-    except ApiException as error:
-        if error.status and error.status not in NOT_NOW:
-            return None  # it says by many a status that it has none, or none for us; what else is known is told
-        raise
-    return log_of(answer.decode("utf-8", "replace"))
+    answer = ask(client, f"/apis/v1alpha1/runs/{run}/nodes/{pod}/log", "*/*", seconds)
+    return log_of(answer.decode("utf-8", "replace")) if answer is not None else None
 
 
 def log_of(answer: str) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tidegate.adapters.kfp_connection import NOT_NOW, ask
+from tidegate.adapters.kfp_connection import ask
 
 
 def was_stopped(client: Any, run: str, seconds: float) -> bool:
@@ -17,14 +17,9 @@ def was_stopped(client: Any, run: str, seconds: float) -> bool:
         ApiException: the server is away, or does not answer this request now.
         urllib3.exceptions.HTTPError: nobody answers.
     """
-    from kfp_server_api.exceptions import ApiException  # noqa: PLC0415
-
-    try:
-        return stopped_of(ask(client, f"/apis/v1beta1/runs/{run}", "application/json", seconds))
-    except ApiException as error:
-        if error.status and error.status not in NOT_NOW:
-            return False  # an installation without the older API, or one that does not let us ask it
-        raise
+    answer = ask(client, f"/apis/v1beta1/runs/{run}", "application/json", seconds)
+    # An installation without the older API, or one that does not let us ask it, says nothing.
+    return answer is not None and stopped_of(answer)
 
 
 def stopped_of(answer: bytes) -> bool:

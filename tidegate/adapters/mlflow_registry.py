@@ -53,15 +53,10 @@ class MlflowRegistry:
             NotFound: there is no such name or no such (whole) version; the error lists those that there are.
             ContractBroken: its document does not read as a ModelVersion.
         """
-        try:
-            row = self._rest.get("/model-versions/get", name=name, version=version)["model_version"]
-        except MlflowError as error:
-            if error.code not in _ABSENT:  # what may not be read is not what is not there
-                raise as_tidegate_error(error, f"version {version} of {name}") from None
-            row = None
-        if row is None or not _is_ready(row):
+        found = self._read(f"version {version} of {name}", "/model-versions/get", name=name, version=version)
+        if found is None or not _is_ready(found["model_version"]):
             raise self._missing(name, version)
-        return self._document(row)
+        return self._document(found["model_version"])
 
     def versions(self, name: str) -> Sequence[ModelVersion]:
         """All whole versions of a name, oldest first; none for a name that does not exist."""
@@ -74,23 +69,16 @@ class MlflowRegistry:
 
     def aliases(self, name: str) -> dict[str, str]:
         """Alias to version number; empty for a name that does not exist."""
-        try:
-            model = self._rest.get("/registered-models/get", name=name)["registered_model"]
-        except MlflowError as error:
-            if error.code not in _ABSENT:
-                raise as_tidegate_error(error, f"model {name}") from None
-            return {}
-        return {item["alias"]: str(item["version"]) for item in model.get("aliases", ())}
+        found = self._read(f"model {name}", "/registered-models/get", name=name)
+        aliases = found["registered_model"].get("aliases", ()) if found is not None else ()
+        return {item["alias"]: str(item["version"]) for item in aliases}
 
     def by_alias(self, name: str, alias: str) -> ModelVersion | None:
         """The version that an alias names; None without the name, the alias or a whole version behind it."""
-        try:
-            row = self._rest.get("/registered-models/alias", name=name, alias=alias)["model_version"]
-        except MlflowError as error:
-            if error.code in _ABSENT:
-                return None
-            raise as_tidegate_error(error, f"alias {alias} of {name}") from None
-        return self._document(row) if _is_ready(row) else None
+        found = self._read(f"alias {alias} of {name}", "/registered-models/alias", name=name, alias=alias)
+        if found is None or not _is_ready(found["model_version"]):
+            return None
+        return self._document(found["model_version"])
 
     def by_key(self, name: str, idempotency_key: str) -> ModelVersion | None:
         """The whole version that carries a run's key."""
@@ -103,6 +91,15 @@ class MlflowRegistry:
             return _tags(self._rest.get("/model-versions/get", name=name, version=version)["model_version"])
         except MlflowError:
             raise self._missing(name, version) from None
+
+    def _read(self, what: str, path: str, **asked: Any) -> dict[str, Any] | None:
+        """None when it is not there; what may not be read is not that."""
+        try:
+            return self._rest.get(path, **asked)
+        except MlflowError as error:
+            if error.code in _ABSENT:
+                return None
+            raise as_tidegate_error(error, what) from None
 
     # --- writes -------------------------------------------------------------------------------------------------
 

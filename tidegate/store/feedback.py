@@ -46,11 +46,14 @@ class FeedbackStore:
 
     def labelled_since(self, deployment: str, since: datetime) -> set[str]:
         """Requests of a deployment whose first label came since a moment, whenever they were served."""
-        query = (
-            sa.select(feedback.c.request_id)
-            .where(feedback.c.deployment == deployment, feedback.c.kind == "label")
-            .group_by(feedback.c.request_id)
-            .having(sa.func.min(feedback.c.time) >= since)
+        earlier = feedback.alias()
+        query = sa.select(feedback.c.request_id).where(
+            feedback.c.deployment == deployment,
+            feedback.c.time >= since,
+            feedback.c.kind == "label",
+            ~sa.exists().where(
+                earlier.c.request_id == feedback.c.request_id, earlier.c.kind == "label", earlier.c.time < since
+            ),
         )
         with self._db.read() as conn:
             return set(conn.execute(query).scalars())

@@ -20,10 +20,8 @@ from tidegate.adapters.kfp_client import KfpApi
 from tidegate.errors import InvalidInput
 from tidegate.kfp_settings import KfpSettings
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.timeout(2400),
-]  # the first module of its folder: it pays for the release and the first fine-tune
+# The first module of its folder: its limit pays for the release and the first fine-tune, too.
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2400)]
 _FIRST_STEP = "new-rows"
 
 

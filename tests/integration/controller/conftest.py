@@ -44,3 +44,12 @@ def make(request: pytest.FixtureRequest) -> Make:
         return KubeWorld(home, api, namespace, clock, lease_ttl)
 
     return cluster
+
+
+@pytest.fixture
+def world(make: Make, tmp_path: Path) -> World:
+    """One whose first version serves."""
+    made = make(tmp_path, None)
+    made.set_up()
+    made.until("Succeeded")
+    return made

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.integration.controller.kube_world import KubeWorld
-from tests.integration.controller.world import NAME, RUNTIME, World
+from tests.integration.controller.world import NAME, RUNTIME, World, runtime
 from tests.kube_api import KubeApi
-from tidegate.domain.resources import ModelRuntime
 
 pytestmark = pytest.mark.integration
 
@@ -19,11 +17,6 @@ pytestmark = pytest.mark.integration
 @pytest.fixture
 def world(kube_api: KubeApi, tmp_path: Path) -> World:
     return KubeWorld.serving(tmp_path, kube_api)
-
-
-def runtime(**spec: Any) -> ModelRuntime:
-    manifest = RUNTIME.model_dump(mode="json", by_alias=True, exclude_none=True)
-    return ModelRuntime.model_validate({**manifest, "spec": manifest["spec"] | spec})
 
 
 def engines(world: World) -> dict[str, list[str]]:

@@ -13,9 +13,8 @@ import pytest
 
 from tests.integration.controller.fakes import signed
 from tests.integration.controller.kube_world import KubeWorld
-from tests.integration.controller.test_engine_upgrade import runtime
 from tests.integration.controller.test_restored import change
-from tests.integration.controller.world import NAME, counted, deployment
+from tests.integration.controller.world import NAME, counted, deployment, runtime
 from tests.kube_api import KubeApi
 from tidegate.adapters.kube.api import KubeApi as Client
 from tidegate.adapters.kube.gateways import EPOCHS, GATEWAY_LABELS

@@ -11,8 +11,8 @@ import pytest
 from serving.operator.resources import KubeResources
 from serving.operator.rollouts import KubeRollouts
 from tests.integration.controller.kube_world import KubeWorld
-from tests.integration.controller.test_engine_upgrade import arms, engines, runtime
-from tests.integration.controller.world import NAME, RUNTIME
+from tests.integration.controller.test_engine_upgrade import arms, engines
+from tests.integration.controller.world import NAME, RUNTIME, runtime
 from tests.kube_api import KubeApi
 from tidegate.adapters.kube.kinds import CONTROLLER_REVISION, LEASE, OWN
 from tidegate.clock import ManualClock

@@ -62,6 +62,12 @@ def deployment(**rollout: Any) -> ModelDeployment:
     )
 
 
+def runtime(**spec: Any) -> ModelRuntime:
+    """RUNTIME with other parts of its spec."""
+    manifest = RUNTIME.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return ModelRuntime.model_validate({**manifest, "spec": manifest["spec"] | spec})
+
+
 def counted(
     table: RoutingTable, arm: Arm, block: datetime, *, requests: int, errors: int = 0, gateway: str = ""
 ) -> ArmWindow:
@@ -195,6 +201,12 @@ class World:
     @property
     def state(self) -> RolloutState:
         return RolloutState.model_validate(self.status["state"])
+
+    @property
+    def loaded(self) -> tuple[str, ...]:
+        """What the engine was last seen to hold."""
+        status = self.parts.engines.report("local").status
+        return status.adapters if status is not None else ()
 
     def tick(self, outcomes: str = "", errors: int = 0, stable_errors: int = 0) -> None:
         """One round: the watchers poll, the controller ticks, the gateway acknowledges and traffic happens."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 from serving.engines.catalog import render
 from tests.devices import DEVICES
 from tests.integration.engines.adapters import slot, write_adapter
-from tests.integration.engines.platform import ray_head, until
+from tests.integration.engines.platform import ray_head, serve_applications, until
 from tidegate.adapters.base_model import resolve_base_model
 from tidegate.adapters.serve_engines import ServeEngines, engines_from_settings
 from tidegate.errors import Unavailable
@@ -88,11 +87,7 @@ class Engine:
 
     def known(self) -> EngineStatus:
         """Its status, once a replica answers."""
-        deadline = time.monotonic() + 60
-        while (status := self.status()) is None:
-            assert time.monotonic() < deadline, "no replica answers"
-            time.sleep(0.1)
-        return status
+        return until("a replica answers", self.status, seconds=60)
 
     def replica(self) -> tuple[str, int]:
         """(replica id, process id) of the only replica."""
@@ -106,9 +101,7 @@ class Engine:
 
     def application(self) -> dict[str, Any]:
         """What Ray Serve says of it."""
-        headers = {"authorization": f"Bearer {self.settings.ray_token_path.read_text()}"}
-        url = f"{self.settings.ray_dashboard_url}/api/serve/applications/"
-        found: dict[str, Any] = httpx.get(url, headers=headers, timeout=60).json()["applications"][RUNTIME]
+        found: dict[str, Any] = serve_applications(self.settings).json()["applications"][RUNTIME]
         return found
 
     def requests(self) -> int:

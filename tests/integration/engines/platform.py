@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 
@@ -17,13 +18,16 @@ from tidegate.adapters.ray_head import RayPorts, ray_head_command
 from tidegate.plane_settings import TrainingSettings
 from tidegate.settings import Settings
 
+Found = TypeVar("Found")
 
-def until(what: str, condition: Callable[[], bool], *, seconds: float) -> None:
-    """Waits for a condition; fails naming it."""
+
+def until(what: str, look: Callable[[], Found | None], *, seconds: float) -> Found:
+    """The first thing found that is true; fails naming what was looked for."""
     deadline = time.monotonic() + seconds
-    while not condition():
+    while not (found := look()):
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
         time.sleep(0.1)
+    return found
 
 
 @contextmanager
@@ -61,10 +65,13 @@ def ray_head(home: Path, *, gpus: int = 0) -> Iterator[Settings]:
 
 def _answers(settings: Settings, process: subprocess.Popen[bytes]) -> bool:
     assert process.poll() is None, (settings.home / "ray.log").read_text()[-2000:]
-    headers = {"authorization": f"Bearer {settings.ray_token_path.read_text()}"}
     try:
-        return httpx.get(
-            f"{settings.ray_dashboard_url}/api/serve/applications/", headers=headers, timeout=30
-        ).is_success
+        return serve_applications(settings).is_success
     except httpx.HTTPError:
         return False
+
+
+def serve_applications(settings: Settings) -> httpx.Response:
+    """What Ray Serve says of everything that it runs."""
+    headers = {"authorization": f"Bearer {settings.ray_token_path.read_text()}"}
+    return httpx.get(f"{settings.ray_dashboard_url}/api/serve/applications/", headers=headers, timeout=60)
