@@ -165,11 +165,20 @@ class _Token(httpx.Auth):
 
 
 def _login() -> httpx.Auth | None:
-    """By the variables that MLflow's own clients read, user and password before token as they do; None without."""
+    """By the variables that MLflow's own clients read, user and password before token as they do; None without.
+
+    Raises:
+        InvalidInput: the token cannot stand in a header; httpx would tell it in its error.
+    """
     user, password = os.environ.get("MLFLOW_TRACKING_USERNAME"), os.environ.get("MLFLOW_TRACKING_PASSWORD")
     if user and password:
         return httpx.BasicAuth(user, password)
-    token = os.environ.get("MLFLOW_TRACKING_TOKEN")
+    token = os.environ.get("MLFLOW_TRACKING_TOKEN", "").strip()  # files that Secrets are made of end with a line break
+    if not token.isprintable():
+        raise InvalidInput(
+            "MLFLOW_TRACKING_TOKEN holds a line break or another control character",
+            next_step="Set it to the token alone.",
+        )
     return _Token(token) if token else None
 
 

@@ -11,7 +11,7 @@ import pytest
 from tests.mlflow_process import Server
 from tidegate.adapters.mlflow_registry import MlflowRegistry
 from tidegate.adapters.mlflow_rest import MlflowRest
-from tidegate.errors import Denied, NotFound
+from tidegate.errors import Denied, InvalidInput, NotFound
 
 pytestmark = pytest.mark.integration
 PASSWORD = "correct horse battery"
@@ -99,9 +99,16 @@ def test_a_token_is_sent_where_there_is_no_password(person: pytest.MonkeyPatch) 
         MlflowRest("http://mlflow", transport=httpx.MockTransport(answer)).get("/registered-models/search")
 
     ask()
-    person.setenv("MLFLOW_TRACKING_TOKEN", "abc")
+    person.setenv("MLFLOW_TRACKING_TOKEN", "abc\n")
     ask()
     _log_in(person, "ines")
     ask()
     assert sent[:2] == [None, "Bearer abc"]
     assert str(sent[2]).startswith("Basic ")
+
+
+def test_a_token_that_cannot_be_sent_is_refused_and_not_told(person: pytest.MonkeyPatch) -> None:
+    person.setenv("MLFLOW_TRACKING_TOKEN", "a-secret\nof two lines")
+    with pytest.raises(InvalidInput, match="MLFLOW_TRACKING_TOKEN holds a line break") as caught:
+        MlflowRest("http://mlflow")
+    assert "a-secret" not in str(caught.value)
